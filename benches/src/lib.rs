@@ -1,0 +1,1 @@
+//! Ratios against native: see `src/bin`.

@@ -1,0 +1,2 @@
+//! Asks, shows, verifies and wraps.
+fn main() {}

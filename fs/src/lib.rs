@@ -1,0 +1,3 @@
+//! The provenance filesystem: sees what a job reads and writes, decides what it means, has it sealed.
+
+pub mod vfs;

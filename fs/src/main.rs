@@ -1,0 +1,2 @@
+//! The provenance filesystem daemon.
+fn main() {}

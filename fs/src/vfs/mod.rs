@@ -1,0 +1,3 @@
+//! POSIX over the backing directory, not tied to fuser.
+
+pub mod observer;

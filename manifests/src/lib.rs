@@ -1,0 +1,10 @@
+//! What Atlas says about a file, how it is signed, and how it is checked. No FUSE, no daemon, no network of its own.
+
+pub mod bytes;
+pub mod digest;
+pub mod id;
+pub mod rows;
+pub mod shelf;
+pub mod statement;
+pub mod vocabulary;
+pub mod wire;

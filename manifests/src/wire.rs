@@ -1,0 +1,251 @@
+//! The control channel's messages (CONTRACTS 4): one JSON request and one or more JSON replies a line. Types only, no socket.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::PathBytes;
+use crate::digest::{Digests, Sha256};
+use crate::id::{NodeRef, RunId};
+use crate::rows::{RunRow, UseRow, VersionRow};
+use crate::shelf::Object;
+
+/// The channel's version: the `v` of every message.
+pub const VERSION: u32 = 1;
+/// No line on the channel is longer, in bytes; objects are fetched in one line each.
+pub const MAX_LINE: usize = 256 << 20;
+
+/// A request line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Request {
+    /// `VERSION`.
+    pub v: u32,
+    /// What is asked.
+    #[serde(flatten)]
+    pub ask: Ask,
+}
+
+/// What can be asked. Paths are below SOURCE unless said otherwise.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Ask {
+    /// Declares the caller's process (named by SO_PEERCRED) and its future descendants as one run. Answer: `Run`.
+    Declare {
+        /// `--name`.
+        name: Option<String>,
+        /// `--meta`.
+        meta: Vec<(String, String)>,
+        /// What will be executed.
+        argv: Vec<PathBytes>,
+        /// The cgroup made for it (path below the cgroup2 root), when one could be made.
+        cgroup: Option<String>,
+    },
+    /// Ends a declared run. Only the process that declared it may. Answer: `Done`.
+    Finish {
+        /// Which.
+        run: RunId,
+        /// 0 to 255, or 128 + signal.
+        exit: i32,
+    },
+    /// Answer: `Status`.
+    Status,
+    /// Waits at most `wait_ms` until all versions that have ended by now are sealed. Answer: `Synced`.
+    Sync {
+        /// Milliseconds.
+        wait_ms: u64,
+    },
+    /// Seals existing files; a directory becomes one set. Paths are below SOURCE. Answers: `Progress` lines, then `Registered`.
+    Register {
+        /// What to seal.
+        paths: Vec<PathBytes>,
+        /// The name given to it.
+        name: Option<String>,
+        /// The author given.
+        author: Option<String>,
+    },
+    /// An epoch of the caller's run begins: a label only. Answer: `Done`.
+    Mark {
+        /// The label.
+        label: String,
+    },
+    /// `Shelf::object`. Answer: `Bytes`.
+    Object {
+        /// Which kind.
+        kind: Object,
+        /// Which one.
+        name: Sha256,
+    },
+    /// `Shelf::manifests_of`. Answer: `Names`.
+    ManifestsOf {
+        /// The content.
+        asset: Digests,
+    },
+    /// `Catalogue::by_path`. Answer: `Versions`.
+    ByPath {
+        /// Below SOURCE.
+        path: PathBytes,
+    },
+    /// `Catalogue::by_digest`. Answer: `Versions`.
+    ByDigest {
+        /// As typed: `DigestPrefix`.
+        digest: String,
+    },
+    /// `Catalogue::versions`. Answer: `MaybeVersions`.
+    Versions {
+        /// Which.
+        nodes: Vec<NodeRef>,
+    },
+    /// `Catalogue::written_by`. Answer: `Versions`.
+    WrittenBy {
+        /// Which run.
+        run: RunId,
+    },
+    /// `Catalogue::run`. Answer: `Runs` with none or one.
+    Run {
+        /// Which.
+        id: RunId,
+    },
+    /// `Catalogue::runs`. Answer: `Runs`.
+    Runs,
+    /// `Catalogue::uses`. Answer: `Uses`.
+    Uses {
+        /// Which run.
+        run: RunId,
+        /// Only `order < below`.
+        below: u64,
+    },
+    /// `Catalogue::users`. Answer: `Uses`.
+    Users {
+        /// Of which node.
+        node: NodeRef,
+    },
+    /// `Catalogue::under`. Answer: `Versions`.
+    Under {
+        /// Below SOURCE; empty is all.
+        dir: PathBytes,
+    },
+}
+
+/// A reply line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reply {
+    /// `VERSION`.
+    pub v: u32,
+    /// What is answered.
+    #[serde(flatten)]
+    pub say: Say,
+}
+
+/// What can be answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "re", rename_all = "kebab-case")]
+pub enum Say {
+    /// The request failed; nothing was changed.
+    Error {
+        /// One line, with the remedy.
+        text: String,
+        /// The exit code of CONTRACTS 5 that fits.
+        code: i32,
+    },
+    /// Done, nothing to tell.
+    Done,
+    /// A run was declared.
+    Run {
+        /// Its name.
+        run: RunId,
+    },
+    /// See `Status`.
+    Status(Box<Status>),
+    /// All sealed when `pending` is 0.
+    Synced {
+        /// How many versions are still on their way.
+        pending: u64,
+    },
+    /// One step of a long request.
+    Progress {
+        /// Files done.
+        files: u64,
+        /// Files in all, as far as known.
+        of_files: u64,
+        /// Bytes done.
+        bytes: u64,
+    },
+    /// A registration is sealed.
+    Registered {
+        /// One row per path asked: the file's version, or the set's.
+        rows: Vec<VersionRow>,
+    },
+    /// An object.
+    Bytes {
+        /// Base64, or nothing when it is not here.
+        b64: Option<String>,
+    },
+    /// Names of objects.
+    Names {
+        /// SHA-256 each.
+        names: Vec<Sha256>,
+    },
+    /// Rows.
+    Versions {
+        /// The rows.
+        rows: Vec<VersionRow>,
+    },
+    /// Rows, with gaps.
+    MaybeVersions {
+        /// In the order asked.
+        rows: Vec<Option<VersionRow>>,
+    },
+    /// Rows.
+    Runs {
+        /// The rows.
+        rows: Vec<RunRow>,
+    },
+    /// Rows.
+    Uses {
+        /// The rows.
+        rows: Vec<UseRow>,
+    },
+}
+
+/// What `MOUNT/.atlas/status` holds and `atlasctl status` shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Program version.
+    pub version: String,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// Backing directory.
+    pub source: PathBytes,
+    /// Mount point.
+    pub mountpoint: PathBytes,
+    /// State directory (`SOURCE/.atlas` unless told otherwise).
+    pub state: PathBytes,
+    /// This node's own directory below it, or elsewhere.
+    pub node_state: PathBytes,
+    /// Control socket.
+    pub socket: PathBytes,
+    /// Node id.
+    pub node: crate::id::NodeId,
+    /// Instance id.
+    pub instance: crate::id::InstanceId,
+    /// `passthrough` or `inline`.
+    pub io: String,
+    /// Why.
+    pub io_reason: String,
+    /// True when writes are refused.
+    pub read_only: bool,
+    /// `none` without TDX.
+    pub hardware: String,
+    /// SHA-256 of the authority's certificate (DER).
+    pub authority: Sha256,
+    /// RFC 3339, UTC.
+    pub mounted_at: String,
+    /// Versions open or held right now.
+    pub open: u64,
+    /// Versions that ended and are not sealed yet.
+    pub pending: u64,
+    /// Versions sealed by this instance.
+    pub sealed: u64,
+    /// Changes seen that did not come through the mount.
+    pub behind: u64,
+    /// Things a person should know, one line each.
+    pub warnings: Vec<String>,
+}
