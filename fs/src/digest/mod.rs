@@ -5,14 +5,24 @@
 //! input while both wait, so that inputs, whose pages the reader has just brought in, are not left until the cache has dropped them.
 
 mod chain;
+mod keeper;
+mod pass;
 mod pool;
+mod queue;
+pub mod quiet;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod tree;
+mod watch;
+mod work;
 
 use atlas_manifests::digest::Digests;
 use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::Quiet;
 
-pub use self::pool::DigestPool;
+pub use self::pool::{DigestPool, Tuning};
 pub use self::tree::{ContentTree, TreeError};
 
 use crate::vfs::observer::FileKey;

@@ -25,6 +25,16 @@ pub enum TreeError {
         /// Where the group that differs begins.
         offset: u64,
     },
+    /// The file is not as long as the writes made it.
+    #[error(
+        "it has {stored} bytes, but {written} were written: the storage changed behind the mount"
+    )]
+    Length {
+        /// As the writes and truncations told make it.
+        written: u64,
+        /// As it is.
+        stored: u64,
+    },
     /// The reader failed.
     #[error(transparent)]
     Read(#[from] io::Error),
