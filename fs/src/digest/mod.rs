@@ -38,7 +38,7 @@ pub struct Job {
     pub ended: bool,
     /// Inline mode: what is already known of the content.
     pub tree: Option<ContentTree>,
-    /// What the file must still be when its digest starts, else `Changed`. Not asked any more once the job was `Held`: a version that someone
+    /// What the file must still be when its digest starts, but for its change time, which a rename moves too; else `Changed`. Not asked any more once the job was `Held`: a version that someone
     /// can still write ends when the last of them lets go.
     pub expect: Option<FileIdentity>,
 }
@@ -55,7 +55,8 @@ pub enum Outcome {
         digests: Digests,
         /// Whether a read lease was held from before the first byte to after the last.
         quiet: Quiet,
-        /// The file's identity, the same before and after.
+        /// The file's identity after the last byte, the same as before the first. Under a lease the change time alone may have moved in between
+        /// (rename, chmod).
         identity: FileIdentity,
         /// The first 4096 bytes, or all if the file is shorter.
         head: Vec<u8>,

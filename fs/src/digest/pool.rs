@@ -247,9 +247,6 @@ impl Shared {
         let mut state = self.lock();
         while !state.stopping {
             if let Some(task) = state.queue.pop() {
-                if state.queue.is_empty() {
-                    self.urgent.store(false, Ordering::Relaxed);
-                }
                 let running = Arc::new(Running::default());
                 state.active.push(Active {
                     ticket: task.ticket,
@@ -263,6 +260,8 @@ impl Shared {
                 state = self.lock();
                 continue;
             }
+            // `cancel` may have emptied the queue.
+            self.urgent.store(false, Ordering::Relaxed);
             let pass = state
                 .active
                 .iter()
@@ -300,31 +299,30 @@ impl Shared {
         let after = worker.work(&mut task, running);
         {
             let mut state = self.lock();
-            if let Some(active) = state.active.iter_mut().find(|a| mine(a)) {
+            if matches!(after, After::Over(_)) {
+                state.active.retain(|a| !mine(a));
+            } else if let Some(active) = state.active.iter_mut().find(|a| mine(a)) {
                 active.pass = None;
                 active.left = true;
             }
         }
         self.left.notify_all();
         // Told before the task can be taken up again, so that a task's outcomes come in order.
-        let again = match after {
-            After::Over(outcome) => {
-                self.tell(outcome);
-                None
-            }
-            After::Again => Some(Instant::now()),
+        let next = match after {
+            After::Over(outcome) => return self.tell(outcome),
+            After::Again => Instant::now(),
             After::Park(outcome) => {
                 if let Some(outcome) = outcome {
                     self.tell(outcome);
                 }
-                let next = Instant::now() + task.delay;
-                task.delay = (task.delay * 2).min(self.tuning.retry);
-                Some(next)
+                let delay = task.delay;
+                task.delay = (delay * 2).min(self.tuning.retry);
+                Instant::now() + delay
             }
         };
         let mut state = self.lock();
         state.active.retain(|a| !mine(a));
-        if let Some(next) = again.filter(|_| !state.stopping) {
+        if !state.stopping {
             if running.is_cancelled() {
                 state.cancelled.push(task);
             } else {

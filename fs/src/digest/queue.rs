@@ -69,10 +69,6 @@ impl Queue {
         self.ended.len() + self.inputs.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -68,7 +68,7 @@ impl Task {
 
     /// The identity is not what it has to be.
     fn is_other(&self, now: &FileIdentity) -> bool {
-        let differs = |then: FileIdentity| then != *now;
+        let differs = |then: FileIdentity| !same_bytes(&then, now);
         self.expect.is_some_and(differs) || self.ended_as.is_some_and(differs)
     }
 
@@ -235,12 +235,18 @@ impl Worker<'_> {
         let identity = identity_of(file)?;
         // In this order: a lease that still stands now stood while the identity was taken.
         proven = proven && quiet::holds(file);
+        if !proven && identity != before && same_bytes(&identity, &before) {
+            return Ok(After::Park(None)); // renamed, perhaps; without a lease that is not good enough
+        }
         let same_as_held = task
             .held
             .as_ref()
             .and_then(|held| held.digested.as_ref())
-            .is_none_or(|(digests, then)| *digests == content.digests && *then == identity);
-        Ok(After::Over(if identity == before && same_as_held {
+            .is_none_or(|(digests, then)| {
+                *digests == content.digests && same_bytes(then, &identity)
+            });
+        let unchanged = identity == before || (proven && same_bytes(&identity, &before));
+        Ok(After::Over(if unchanged && same_as_held {
             done(ticket, content, proven, identity)
         } else {
             Outcome::Changed { ticket, identity }
@@ -283,8 +289,11 @@ impl Worker<'_> {
             .zip(self.watch)
             .is_some_and(|(since, watch)| watch.modified(since));
         let identity = identity_of(file)?;
-        if written || identity != before {
+        if written || !same_bytes(&identity, &before) {
             return Ok(After::Over(Outcome::Changed { ticket, identity }));
+        }
+        if identity != before {
+            return Ok(After::Park(None)); // renamed, perhaps: again
         }
         if let Some(held) = task.held.as_mut() {
             held.digested = Some((content.digests, identity));
@@ -410,6 +419,16 @@ pub(super) fn fail(ticket: u64, error: &dyn std::fmt::Display) -> Outcome {
         ticket,
         error: error.to_string(),
     }
+}
+
+/// Equal but for the change time, which rename(2), link(2) and chmod(2) move too: a checkpoint is renamed while its digest runs as a rule. Enough where
+/// a lease keeps writers out, or where a digest is compared as well.
+fn same_bytes(a: &FileIdentity, b: &FileIdentity) -> bool {
+    let b = FileIdentity {
+        ctime: a.ctime,
+        ..*b
+    };
+    *a == b
 }
 
 /// The file does not exist any more.
