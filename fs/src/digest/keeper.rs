@@ -7,7 +7,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::Outcome;
 use super::pool::Shared;
-use super::work::{Task, fail, is_gone};
+use super::work::{Task, unreadable};
 
 /// A task that waits for a writer, or for the machine to have room again.
 pub(super) struct Parked {
@@ -87,8 +87,7 @@ impl Shared {
         }
         self.tell(match self.backing.identity(task.file) {
             Ok(identity) => Outcome::Changed { ticket, identity },
-            Err(e) if is_gone(&e) => Outcome::Gone { ticket },
-            Err(e) => fail(ticket, &e),
+            Err(e) => unreadable(ticket, &e),
         });
     }
 

@@ -51,6 +51,7 @@ struct State {
 
 struct Block {
     bytes: Vec<u8>,
+    /// Of an only block, the digest itself.
     value: ChainingValue,
 }
 
@@ -131,7 +132,7 @@ impl Pass {
             chain.push(block.value);
             if index == 0 {
                 head.extend_from_slice(&block.bytes[..block.bytes.len().min(HEAD)]);
-                alone = (self.blocks == 1).then(|| Blake3::of(&block.bytes));
+                alone = (self.blocks == 1).then_some(Blake3(block.value));
             }
             let mut state = self.lock();
             state.wanted = index + 1;
@@ -181,7 +182,7 @@ impl Pass {
         let block = file
             .read_exact_at(&mut bytes, index * GROUP)
             .map(|()| Block {
-                value: group_value(index, &bytes),
+                value: self.value(index, &bytes),
                 bytes,
             });
         drop(file);
@@ -194,6 +195,14 @@ impl Pass {
         }
         self.turn.notify_all();
         state
+    }
+
+    fn value(&self, index: u64, bytes: &[u8]) -> ChainingValue {
+        if self.blocks == 1 {
+            Blake3::of(bytes).0
+        } else {
+            group_value(index, bytes)
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,6 +1,7 @@
 //! The pool on real files, writers and mappings. Nothing here asserts how long something took.
 
 mod held;
+mod soak;
 mod stop;
 
 use std::fs::{File, OpenOptions};
@@ -75,11 +76,12 @@ impl Lab {
         }
     }
 
-    /// A digest that takes seconds, well under way.
-    fn long_digest(&self, path: &Path, ended: bool) -> FileKey {
-        File::create(path).unwrap().set_len(64 << 30).unwrap();
-        let file = self.submit(1, path, ended);
-        while self.pool.progress(1).is_none_or(|part| part == 0.0) {
+    /// A digest of so many bytes of zeros, under way.
+    fn begun(&self, ticket: u64, path: &Path, len: u64, ended: bool) -> FileKey {
+        File::create(path).unwrap().set_len(len).unwrap();
+        let_go(path);
+        let file = self.submit(ticket, path, ended);
+        while self.pool.progress(ticket).is_none_or(|part| part == 0.0) {
             std::thread::yield_now();
         }
         file
@@ -94,6 +96,7 @@ fn many_small_files_are_each_proven_and_right() {
         for n in 0..1500 {
             let path = dir.path().join(n.to_string());
             std::fs::write(&path, content(n)).unwrap();
+            let_go(&path);
             lab.submit(n, &path, n % 3 == 0);
         }
         for _ in 0..1500 {
@@ -112,6 +115,7 @@ fn readers_and_their_mappings_do_not_stand_in_the_way_of_proof() {
         std::fs::write(&path, b"read by many").unwrap();
         let readers: Vec<_> = (0..20).map(|_| File::open(&path).unwrap()).collect();
         let map = Map::of(&readers[0], false);
+        let_go(&path);
         let lab = Lab::new();
         lab.submit(1, &path, true);
         assert_eq!(lab.done(), (1, Digests::of(b"read by many"), Quiet::Proven));
@@ -124,11 +128,7 @@ fn a_rename_during_the_digest_does_not_supersede_the_version() {
     let dir = tempfile::tempdir().unwrap();
     let lab = Lab::new();
     let path = dir.path().join("model.tmp");
-    File::create(&path).unwrap().set_len(1 << 30).unwrap();
-    let file = lab.submit(1, &path, true);
-    while lab.pool.progress(1).is_none_or(|part| part == 0.0) {
-        std::thread::yield_now();
-    }
+    let file = lab.begun(1, &path, 1 << 30, true);
     std::fs::rename(&path, dir.path().join("model")).unwrap();
     let Outcome::Done {
         quiet, identity, ..
@@ -152,6 +152,7 @@ fn more_than_four_gib_are_counted_and_digested() {
     let file = File::create(&path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, b"end", 1 << 32).unwrap();
     drop(file);
+    let_go(&path);
     let lab = Lab::new();
     lab.submit(1, &path, false);
     let (_, digests, quiet) = lab.done();
@@ -219,6 +220,7 @@ fn a_file_that_is_not_what_was_expected_is_not_digested() {
     let file = lab.names.key(&path);
     let expect = Some(lab.names.identity(file).unwrap());
     std::fs::write(&path, b"now, and longer").unwrap();
+    let_go(&path);
     for ended in [false, true] {
         lab.pool.submit(Job {
             ticket: 1,
@@ -245,6 +247,7 @@ fn a_tree_of_what_was_written_is_finished_and_one_of_other_bytes_is_refused() {
     let path = dir.path().join("f");
     let content: Vec<u8> = (0..(5u32 << 20) + 9).map(|i| (i % 241) as u8).collect();
     std::fs::write(&path, &content).unwrap();
+    let_go(&path);
     let file = lab.names.key(&path);
     let submit = |written: &[u8]| {
         let mut tree = ContentTree::new();
@@ -269,6 +272,17 @@ fn a_tree_of_what_was_written_is_finished_and_one_of_other_bytes_is_refused() {
             panic!("not refused")
         };
         assert!(error.contains("behind the mount"), "{error}");
+    }
+}
+
+/// More bytes than any test waits for.
+const ENDLESS: u64 = 64 << 30;
+
+/// Waits until nobody has the file open for writing. Other tests start processes, and between fork and exec a child has this process's descriptors.
+fn let_go(path: &Path) {
+    let file = File::open(path).unwrap();
+    while quiet::leases(&file) == quiet::Leases::Refused {
+        std::thread::yield_now();
     }
 }
 

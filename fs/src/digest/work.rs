@@ -11,6 +11,8 @@ use atlas_manifests::digest::Digests;
 use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::Quiet;
 
+use rustix::io::Errno;
+
 use super::pass::{Content, Pass};
 use super::quiet::{self, Leases, identity_of};
 use super::watch::{Inode, Since, Watch};
@@ -170,7 +172,13 @@ impl Worker<'_> {
     pub(super) fn work(&self, task: &mut Task, running: &Running) -> After {
         let file = match self.open(task) {
             Ok(file) => Arc::new(file),
-            Err(after) => return after,
+            Err(e) if is_passing(&e) => return After::Park(None),
+            Err(e) => {
+                if let Some((watch, inode)) = self.watch.zip(task.watched()) {
+                    watch.stop(inode, None);
+                }
+                return After::Over(unreadable(task.ticket, &e));
+            }
         };
         let result = self.attempt(task, running, &file);
         running.give_up();
@@ -181,23 +189,13 @@ impl Worker<'_> {
         after
     }
 
-    fn open(&self, task: &Task) -> Result<File, After> {
-        let ticket = task.ticket;
-        let failed = |e: &io::Error| {
-            if is_gone(e) {
-                After::Over(Outcome::Gone { ticket })
-            } else if is_passing(e) {
-                After::Park(None)
-            } else {
-                After::Over(fail(ticket, e))
-            }
-        };
-        let file = self.backing.open_read(task.file).map_err(|e| failed(&e))?;
-        if self.backing.key_of(&file).map_err(|e| failed(&e))? != task.file {
-            return Err(After::Over(Outcome::Gone { ticket }));
+    fn open(&self, task: &Task) -> io::Result<File> {
+        let file = self.backing.open_read(task.file)?;
+        if self.backing.key_of(&file)? != task.file {
+            return Err(Errno::STALE.into());
         }
-        if !file.metadata().map_err(|e| failed(&e))?.is_file() {
-            return Err(After::Over(fail(ticket, &"not a regular file")));
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("not a regular file"));
         }
         Ok(file)
     }
@@ -359,15 +357,14 @@ fn stopped(task: &Task, file: &File, stop: Stop) -> After {
     let ticket = task.ticket;
     let changed = || match identity_of(file) {
         Ok(identity) => Outcome::Changed { ticket, identity },
-        Err(e) => fail(ticket, &e),
+        Err(e) => unreadable(ticket, &e),
     };
     match stop {
         Stop::Cancelled => After::Over(changed()),
         Stop::Broken => After::Again,
         Stop::Read(e) if e.kind() == io::ErrorKind::UnexpectedEof => After::Over(changed()),
-        Stop::Read(e) if is_gone(&e) => After::Over(Outcome::Gone { ticket }),
-        Stop::Read(e) => After::Over(fail(ticket, &e)),
-        Stop::Differs(e) => After::Over(fail(ticket, &e)),
+        Stop::Read(e) => After::Over(unreadable(ticket, &e)),
+        Stop::Differs(e) => After::Over(failed(ticket, &e)),
     }
 }
 
@@ -414,10 +411,19 @@ fn done(ticket: u64, content: Content, proven: bool, identity: FileIdentity) -> 
     }
 }
 
-pub(super) fn fail(ticket: u64, error: &dyn std::fmt::Display) -> Outcome {
+fn failed(ticket: u64, error: &dyn std::fmt::Display) -> Outcome {
     Outcome::Failed {
         ticket,
         error: error.to_string(),
+    }
+}
+
+/// `Gone` when the file does not exist any more, else `Failed`.
+pub(super) fn unreadable(ticket: u64, e: &io::Error) -> Outcome {
+    if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESTALE) {
+        Outcome::Gone { ticket }
+    } else {
+        failed(ticket, e)
     }
 }
 
@@ -429,11 +435,6 @@ fn same_bytes(a: &FileIdentity, b: &FileIdentity) -> bool {
         ..*b
     };
     *a == b
-}
-
-/// The file does not exist any more.
-pub(super) fn is_gone(e: &io::Error) -> bool {
-    e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESTALE)
 }
 
 /// The machine is short of something that will come back.

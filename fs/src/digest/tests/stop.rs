@@ -26,7 +26,7 @@ fn a_lease_keeps_writers_out_while_a_digest_runs_and_cancel_lets_them_in() {
     for dir in stores() {
         let path = dir.path().join("f");
         let lab = Lab::new();
-        let file = lab.long_digest(&path, true);
+        let file = lab.begun(1, &path, ENDLESS, true);
         assert!(lab.pool.cancel(file, FOREVER));
         assert_eq!(descriptors_of(&path), 0);
         let writer = open_at_once(&path).unwrap();
@@ -47,7 +47,7 @@ fn a_cancel_that_cannot_wait_has_ended_the_lease_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
     let lab = Lab::new();
-    let file = lab.long_digest(&path, true);
+    let file = lab.begun(1, &path, ENDLESS, true);
     let _ = lab.pool.cancel(file, Duration::ZERO);
     assert!(open_at_once(&path).is_ok());
     assert!(matches!(lab.next(), Outcome::Changed { ticket: 1, .. }));
@@ -58,7 +58,7 @@ fn a_writer_from_elsewhere_gets_in_at_the_next_block_and_the_version_waits_for_h
     for dir in stores() {
         let path = dir.path().join("f");
         let lab = Lab::new();
-        lab.long_digest(&path, true);
+        lab.begun(1, &path, ENDLESS, true);
         // Were the break not seen, the digest would be done before the kernel let the writer in: the first outcome would be `Done`.
         let file = writer(&path);
         assert_eq!(lab.next(), Outcome::Held { ticket: 1 });
@@ -74,11 +74,7 @@ fn a_writer_from_elsewhere_who_changes_nothing_costs_nothing_but_a_second_read()
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
     let lab = Lab::new();
-    File::create(&path).unwrap().set_len(1 << 30).unwrap();
-    lab.submit(1, &path, true);
-    while lab.pool.progress(1).is_none_or(|part| part == 0.0) {
-        std::thread::yield_now();
-    }
+    lab.begun(1, &path, 1 << 30, true);
     drop(writer(&path));
     let outcome = match lab.next() {
         Outcome::Held { ticket: 1 } => lab.next(),
@@ -103,7 +99,7 @@ fn a_file_truncated_while_it_is_read_is_never_digested_as_if_it_were_whole() {
         for ended in [false, true] {
             let path = dir.path().join(ended.to_string());
             let lab = Lab::new();
-            lab.long_digest(&path, ended);
+            lab.begun(1, &path, ENDLESS, ended);
             rustix::fs::ftruncate(writer(&path), 5).unwrap();
             let mut outcome = lab.next();
             if outcome == (Outcome::Held { ticket: 1 }) {
@@ -132,13 +128,8 @@ fn cancel_ends_queued_and_held_jobs_too() {
     drop(file);
 
     // Both workers lead a long digest, so that a third job stays in the queue.
-    lab.long_digest(&dir.path().join("long"), true);
-    let second = dir.path().join("second");
-    File::create(&second).unwrap().set_len(64 << 30).unwrap();
-    lab.submit(2, &second, true);
-    while lab.pool.progress(2).is_none_or(|part| part == 0.0) {
-        std::thread::yield_now();
-    }
+    lab.begun(1, &dir.path().join("long"), ENDLESS, true);
+    lab.begun(2, &dir.path().join("second"), ENDLESS, true);
     let waiting = dir.path().join("waiting");
     std::fs::write(&waiting, b"waiting").unwrap();
     let key = lab.submit(3, &waiting, false);
@@ -163,7 +154,7 @@ fn stop_leaves_no_thread_no_lease_and_tells_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
     let lab = Lab::new();
-    lab.long_digest(&path, true);
+    lab.begun(1, &path, ENDLESS, true);
     for ticket in 2..200 {
         lab.submit(ticket, &path, false);
     }

@@ -67,14 +67,57 @@ fn bytes_in_order_need_no_second_read_however_small_the_writes() {
 }
 
 #[test]
-fn an_overwrite_costs_a_second_read_of_what_it_touched_for_blake3() {
+fn an_overwrite_makes_only_the_groups_it_touched_unknown() {
     let mut told = Told::new();
     told.write(0, &pattern(2, 8 * G));
     told.finish();
     told.write(5 * G + 100, b"patch");
-    told.tree.prefix.next = 8 * GROUP; // leave SHA-256 out of the account
-    let clean = told.tree.known.len();
-    assert_eq!(clean, 7);
+    assert_eq!(told.tree.check(0, &told.bytes).unwrap(), 7 * GROUP);
+    told.tree.forget(2 * GROUP - 1, 2);
+    assert_eq!(told.tree.check(0, &told.bytes).unwrap(), 5 * GROUP);
+    let whole = Digests::of(&told.bytes);
+    assert_eq!(told.finish().0, whole);
+    assert_eq!(told.tree.check(0, &told.bytes).unwrap(), 8 * GROUP);
+}
+
+#[test]
+fn a_read_is_checked_where_it_covers_whole_groups_and_a_flipped_bit_is_found() {
+    let mut told = Told::new();
+    told.write(0, &pattern(4, 3 * G + 100));
+    told.finish();
+    let mut read = told.bytes.clone();
+    assert_eq!(told.tree.check(1, &read[1..]).unwrap(), 2 * GROUP + 100);
+    assert_eq!(told.tree.check(1, &read[1..G]).unwrap(), 0);
+    assert_eq!(told.tree.check(3 * GROUP, &read[3 * G..]).unwrap(), 100);
+    assert_eq!(told.tree.check(9 * GROUP, &read).unwrap(), 0);
+    read[2 * G + 7] ^= 1;
+    assert!(
+        matches!(told.tree.check(0, &read), Err(TreeError::Differs { offset }) if offset == 2 * GROUP)
+    );
+}
+
+#[test]
+fn storage_that_is_not_what_was_written_is_found_when_sha256_passes_over_it() {
+    let mut told = Told::new();
+    told.write(G, &pattern(5, 2 * G));
+    told.write(0, &pattern(6, G));
+    told.bytes[2 * G] ^= 1;
+    let found = told.tree.finish(|at, buffer| {
+        buffer.copy_from_slice(&told.bytes[at as usize..][..buffer.len()]);
+        Ok(())
+    });
+    assert!(matches!(found, Err(TreeError::Differs { offset }) if offset == 2 * GROUP));
+}
+
+#[test]
+fn a_file_of_exabytes_costs_no_memory_until_it_is_written() {
+    let mut tree = ContentTree::new();
+    tree.truncate(u64::MAX / 2);
+    tree.write(u64::MAX - 10, &[1; 100]);
+    tree.write(1 << 62, b"far");
+    tree.forget(5, u64::MAX);
+    assert!(tree.known.is_empty());
+    assert_eq!(tree.check(u64::MAX - 3, b"none").unwrap(), 0);
 }
 
 #[test]
@@ -112,6 +155,13 @@ proptest! {
                     prop_assert_eq!(told.finish().0, Digests::of(&told.bytes));
                 }
                 6 => told.write(0, &pattern(seed, len)),
+                7 => {
+                    let end = told.bytes.len().min(offset + len);
+                    if offset < end {
+                        told.bytes[offset..end].fill(7);
+                        told.tree.forget(offset as u64, (end - offset) as u64);
+                    }
+                }
                 _ => told.write(offset, &pattern(seed, len)),
             }
         }
