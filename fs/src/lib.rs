@@ -1,3 +1,5 @@
 //! The provenance filesystem: sees what a job reads and writes, decides what it means, has it sealed.
 
+pub mod config;
+pub mod control;
 pub mod vfs;
