@@ -182,9 +182,9 @@ mod tests {
     #[test]
     fn broken_lines_leave_nothing_out() {
         let mut rules = default();
-        rules.set_ignore_file(Path::new(""), b"a[\n\xff\xfe\n*.tmp\n");
+        rules.set_ignore_file(Path::new(""), b"x[z-a]\n\xff\xfe\n*.tmp\n");
         assert!(rules.excluded(Path::new("x.tmp")));
-        assert!(!rules.excluded(Path::new("a[")));
+        assert!(!rules.excluded(Path::new("x[z-a]")));
     }
 
     #[test]

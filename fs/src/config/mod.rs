@@ -216,7 +216,7 @@ mod tests {
     fn garbage_is_named_by_file_and_line_in_one_line() {
         for (text, line) in [
             ("[seal]\nexclude = [\n  \"a\",\n  3,\n]\n", 4),
-            ("[seal]\nexclude = [\"ok\",\n\"a[\"]\n", 3),
+            ("[seal]\nexclude = [\"ok\",\n\"x[z-a]\"]\n", 3),
             ("[seal]\n\nexlude = []\n", 3),
             ("[sael]\n", 1),
             ("\n\u{1}\u{2}garbage\n", 2),
