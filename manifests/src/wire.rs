@@ -62,9 +62,9 @@ pub enum Ask {
         author: Option<String>,
     },
     /// Ends the mount: new opens are refused, what is queued is sealed, the rest journaled. Only root and the daemon's own user may.
-    /// Answers: `Error` naming who still writes (nothing was changed), or `Done` once the daemon has begun; the socket closes when it is detached.
+    /// Answer: `Error` naming who holds it (it stays mounted), or `Done` once it is detached.
     Unmount {
-        /// Also while somebody still writes.
+        /// Also while somebody holds it.
         force: bool,
         /// At most so many milliseconds for sealing; the mount's own `--drain` when `None`.
         drain_ms: Option<u64>,
