@@ -2,4 +2,6 @@
 
 pub mod config;
 pub mod control;
+pub mod failure;
+pub mod options;
 pub mod vfs;
