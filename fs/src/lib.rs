@@ -3,5 +3,6 @@
 pub mod config;
 pub mod control;
 pub mod failure;
+pub mod mount;
 pub mod options;
 pub mod vfs;
