@@ -2,9 +2,14 @@
 
 pub mod bytes;
 pub mod digest;
+pub mod history;
 pub mod id;
+pub mod index;
+pub mod layout;
 pub mod rows;
 pub mod shelf;
 pub mod statement;
+pub mod store;
+pub mod trust;
 pub mod vocabulary;
 pub mod wire;
