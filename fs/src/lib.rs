@@ -2,4 +2,9 @@
 
 pub mod caller;
 pub mod digest;
+pub mod config;
+pub mod control;
+pub mod failure;
+pub mod mount;
+pub mod options;
 pub mod vfs;
