@@ -9,7 +9,7 @@ use atlas_manifests::shelf::Catalogue as _;
 
 use super::Engine;
 use crate::control::Peer;
-use crate::vfs::credentials;
+use crate::program::access;
 
 /// One peer's view, for the length of one request.
 pub(super) struct View<'a> {
@@ -37,7 +37,7 @@ impl<'a> View<'a> {
         if let Some(known) = self.readable.get(path) {
             return *known;
         }
-        let answer = credentials::as_user(self.peer.uid, self.peer.gid, &self.peer.groups, || {
+        let answer = access::as_user(self.peer.uid, self.peer.gid, &self.peer.groups, || {
             self.engine.backing.open_path(path).is_ok()
         })
         .unwrap_or(false);

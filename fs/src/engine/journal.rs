@@ -102,10 +102,10 @@ impl Journal {
 /// # Errors
 /// When the directory cannot be read. Lines that cannot be parsed are skipped, counted and said.
 pub fn left_behind(dir: &Path, own: InstanceId) -> io::Result<(Vec<Record>, Vec<PathBuf>)> {
-    let mut files = Vec::new();
+    let mut files: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), files)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
         Err(e) => return Err(e),
     };
     for entry in entries {

@@ -5,6 +5,7 @@
 mod answers;
 mod clock;
 mod disclosure;
+mod facts;
 mod journal;
 mod observing;
 mod outcomes;
@@ -25,7 +26,6 @@ use std::time::{Duration, Instant};
 
 use atlas_manifests::authority::Authority;
 use atlas_manifests::bytes::PathBytes;
-use atlas_manifests::digest::Sha256;
 use atlas_manifests::id::{InstanceId, NodeId, RunId};
 use atlas_manifests::index::Index;
 use atlas_manifests::layout::Layout;
@@ -35,15 +35,16 @@ use atlas_manifests::statement::ManifestRef;
 use atlas_manifests::store::Store;
 use dashmap::DashMap;
 
+use self::facts::FactBook;
 use self::journal::{Journal, Record};
 use self::register::{Digesting, Registration};
 use self::scribe::Scribe;
 use self::statement::Frame;
 use crate::caller::{Callers, RunsMode};
-use crate::config::Exclusions;
+use crate::config::{Config, LiveExclusions};
 use crate::digest::{ContentTree, DigestPool, Job};
 use crate::ledger::{Effect, Ledger, Plan, Ticket};
-use crate::program::Facts;
+use crate::program::Programs;
 use crate::vfs::observer::{Backing, FileKey, HandleId};
 
 /// How long a version that its writer closed may wait for the last reference to go before it is digested as held.
@@ -80,9 +81,7 @@ pub struct StartOptions {
     /// How processes become runs.
     pub runs: RunsMode,
     /// What is left out.
-    pub exclusions: Exclusions,
-    /// Digest of the effective configuration.
-    pub config_digest: Sha256,
+    pub config: Config,
     /// `--titles none`.
     pub titles_withheld: bool,
     /// Write `PATH.c2pa` beside the data as well.
@@ -110,12 +109,14 @@ pub struct Engine {
     scribe: Sender<Work>,
     scribe_thread: Mutex<Option<JoinHandle<()>>>,
     ticker: Mutex<Option<JoinHandle<()>>>,
+    facts_thread: Mutex<Option<JoinHandle<()>>>,
     stopping: std::sync::atomic::AtomicBool,
     holds: Mutex<Vec<(Instant, Ticket)>>,
     handles: DashMap<HandleId, FileKey>,
     /// Inline mode: what passed through of files that are being written.
     trees: DashMap<FileKey, ContentTree>,
-    facts: DashMap<(RunId, u32), Arc<Facts>>,
+    facts: FactBook,
+    exclusions: LiveExclusions,
     /// Set while seals wait for the store.
     trouble: Mutex<Option<String>>,
     registrations: Digesting,
@@ -165,7 +166,7 @@ impl Engine {
         let fail = |what: &str, e: &dyn std::fmt::Display| StartError(format!("{what}: {e}"));
         let key = options.authority.issue(options.instance).map_err(|e| fail("authority", &e))?;
         let sealer = Sealer::new(key).map_err(|e| fail("signing key", &e))?;
-        let store = Arc::new(Store::open(&options.layout).map_err(|e| fail("store", &e))?);
+        let store = Arc::new(Store::open(&options.layout));
         let index = Arc::new(Index::open(&options.layout.index(options.node)).map_err(|e| fail("index", &e))?);
         let journals = options.layout.journal(options.node);
         let (records, files) =
@@ -174,9 +175,13 @@ impl Engine {
         let journal = Journal::begin(&journals, options.instance).map_err(|e| fail("journal", &e))?;
         let frame = Frame {
             instance: options.instance,
-            config: options.config_digest,
             titles_withheld: options.titles_withheld,
         };
+        let below = Arc::clone(&backing);
+        let programs =
+            Programs::new(&options.mountpoint, Box::new(move |path| below.open_path(path).ok()));
+        let below = Arc::clone(&backing);
+        let exclusions = LiveExclusions::new(options.config.clone(), move |path| below.open_path(path));
         let scribe = Scribe::new(Arc::clone(&index), Arc::clone(&store), sealer, frame);
         let (to_scribe, inbox) = mpsc::channel();
         let engine = Arc::new(Self {
@@ -191,11 +196,13 @@ impl Engine {
             scribe: to_scribe,
             scribe_thread: Mutex::new(None),
             ticker: Mutex::new(None),
+            facts_thread: Mutex::new(None),
             stopping: std::sync::atomic::AtomicBool::new(false),
             holds: Mutex::new(Vec::new()),
             handles: DashMap::new(),
             trees: DashMap::new(),
-            facts: DashMap::new(),
+            facts: FactBook::new(programs),
+            exclusions,
             trouble: Mutex::new(None),
             registrations: Digesting::default(),
             own_requests: OnceLock::new(),
@@ -221,6 +228,12 @@ impl Engine {
             })
             .map_err(|e| fail("scribe thread", &e))?;
         *lock(&engine.scribe_thread) = Some(thread);
+        let facts = Arc::clone(&engine);
+        let thread = std::thread::Builder::new()
+            .name("atlas-facts".into())
+            .spawn(move || facts.facts.work())
+            .map_err(|e| fail("facts thread", &e))?;
+        *lock(&engine.facts_thread) = Some(thread);
         let weak = Arc::downgrade(&engine);
         let thread = std::thread::Builder::new()
             .name("atlas-ticker".into())
@@ -335,6 +348,11 @@ impl Engine {
         Some(row)
     }
 
+    /// Digest of the configuration that was in force for a file.
+    pub(crate) fn config_digest(&self, path: Option<&PathBytes>) -> atlas_manifests::digest::Sha256 {
+        self.exclusions.digest(path.map_or(std::path::Path::new(""), PathBytes::as_path))
+    }
+
     /// Notes that seals wait, or no longer do.
     pub(crate) fn storing(&self, trouble: Option<String>) {
         let mut now = lock(&self.trouble);
@@ -376,7 +394,8 @@ impl Engine {
             pool.stop();
         }
         let _ = self.scribe.send(Work::Stop);
-        for thread in [&self.scribe_thread, &self.ticker] {
+        self.facts.close();
+        for thread in [&self.scribe_thread, &self.ticker, &self.facts_thread] {
             let thread = lock(thread).take();
             if let Some(thread) = thread
                 && thread.join().is_err()

@@ -23,14 +23,15 @@ impl Engine {
             self.step(|l| l.merge(&merge));
         }
         for who in &who {
-            self.learn(who);
+            self.facts.learn(&self.callers, who);
         }
         who
     }
 
     fn opening(&self, o: &Opened<'_>) -> Opening {
         let path = PathBytes::from(o.path);
-        let fresh = !o.access.created && o.before.size > 0 && !lock(&self.ledger).knows(o.file);
+        let new = !lock(&self.ledger).knows(o.file);
+        let fresh = new && !o.access.created && o.before.size > 0;
         Opening {
             handle: o.handle,
             file: o.file,
@@ -38,7 +39,7 @@ impl Engine {
             before: o.before,
             who: self.who(o.caller, o.access.write),
             known: if fresh { self.known_identity(&o.before) } else { None },
-            excluded: self.options.exclusions.excluded(o.path),
+            excluded: (new || o.access.write) && self.exclusions.excluded(o.path),
             code: is_code(&path),
             inline: o.inline,
             path,
@@ -93,7 +94,7 @@ impl Observer for Engine {
 
     fn flushed(&self, handle: HandleId, caller: Caller, now: &FileIdentity) {
         let (who, closed, status) = self.callers.closing(caller);
-        self.learn(&who);
+        self.facts.learn(&self.callers, &who);
         let flush = Flush { handle, who, closed, status, now: *now };
         self.step(|l| l.flushed(&flush));
         self.settle_journal();
@@ -126,7 +127,7 @@ impl Observer for Engine {
                     before: now,
                     who,
                     known: None,
-                    excluded: self.options.exclusions.excluded(path),
+                    excluded: self.exclusions.excluded(path),
                     code: false,
                     inline: false,
                     path: path_bytes,

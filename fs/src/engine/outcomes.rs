@@ -58,7 +58,7 @@ impl Engine {
         self.known(row)
     }
 
-    fn known(&self, row: VersionRow) -> Option<Known> {
+    pub(super) fn known(&self, row: VersionRow) -> Option<Known> {
         let digests = row.digests?;
         if !matches!(row.state, State::Sealed | State::Logged | State::Unattested | State::Excluded) {
             return None;

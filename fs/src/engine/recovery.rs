@@ -77,7 +77,7 @@ impl Engine {
         for run in runs {
             let Some(row) = left.runs.get(&run) else { continue };
             let _ = self.scribe.send(Work::Restored(Box::new(row.clone())));
-            self.past_facts(row);
+            self.facts.remember(row);
             let uses = left.uses.remove(&run).unwrap_or_default();
             let restored: Vec<Restored> = uses.into_values().map(|u| self.restored(u)).collect();
             self.step(|l| l.restore_uses(run, restored));

@@ -253,7 +253,7 @@ impl Engine {
                     continue;
                 }
                 let path = dir.join(PathBytes(name.to_vec()).as_path());
-                if self.options.exclusions.excluded(&path) || path.starts_with(".atlas") {
+                if self.exclusions.excluded(&path) || path.starts_with(".atlas") {
                     continue;
                 }
                 match entry.file_type() {

@@ -16,14 +16,14 @@ use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
 use atlas_manifests::seal::Sealer;
 use atlas_manifests::shelf::Catalogue as _;
 use atlas_manifests::statement::ManifestRef;
-use atlas_manifests::store::{Put, Store};
+use atlas_manifests::store::{Item, Store};
 use atlas_manifests::vocabulary::State;
 
 use super::clock::now;
 use super::journal::Record;
 use super::register::Registration;
 use super::sets::Sets;
-use super::statement::{Frame, state};
+use super::statement::{Frame, registered, state};
 use super::{Engine, Work};
 use crate::ledger::{Plan, Ticket};
 
@@ -49,7 +49,7 @@ pub(super) struct Signed {
     pub(super) version: VersionId,
     pub(super) reference: ManifestRef,
     pub(super) row: VersionRow,
-    pub(super) objects: Vec<Put>,
+    pub(super) objects: Vec<Item>,
     pub(super) registration: Option<Arc<Registration>>,
 }
 
@@ -119,7 +119,7 @@ impl Scribe {
                         engine.unsealable(plan.ticket, why);
                     }
                 },
-                Work::Register(registration) => match self.sign_registration(&registration) {
+                Work::Register(registration) => match self.sign_registration(engine, &registration) {
                     Ok(s) => signed.push(s),
                     Err(why) => registration.answer(Err(why)),
                 },
@@ -150,11 +150,11 @@ impl Scribe {
 
     fn sign(&mut self, engine: &Engine, plan: &Plan) -> Result<Signed, String> {
         let (head, segment) = self.sets.commit(plan.run, plan.leaves.clone(), plan.cut);
-        let facts = engine.facts(plan.run, plan.row.process);
+        let facts = engine.facts.of(plan.run, plan.row.process);
         let run = self.run_row(engine, plan.run).ok_or_else(|| format!("nothing is known of {}", plan.run))?;
         let sealed_at = now();
         let Some((statement, fields)) =
-            state(&self.frame, plan, head, &run, &facts, &sealed_at).map_err(|e| e.to_string())?
+            state(&self.frame, plan, head, &run, &facts, engine.config_digest(plan.row.path.as_ref()), &sealed_at).map_err(|e| e.to_string())?
         else {
             return Err("it was never digested".to_owned());
         };
@@ -168,11 +168,11 @@ impl Scribe {
             PrivateRecord { manifest: sealed.reference.sha256, fields, row: row.clone(), run: Some(run) };
         let mut objects = Vec::new();
         if let Some((root, bytes)) = segment {
-            objects.push(Put::inputs(root, bytes));
+            objects.push(Item::inputs(root, bytes));
         }
-        objects.push(Put::private(sealed.reference.sha256, record.encode()));
+        objects.push(Item::private(sealed.reference.sha256, record.encode()));
         // Last: whoever finds the manifest finds what it commits to.
-        objects.push(Put::manifest(statement.asset.digests, sealed.manifest));
+        objects.push(Item::manifest(&sealed, &statement));
         Ok(Signed {
             ticket: Some(plan.ticket),
             version: plan.version,
@@ -183,12 +183,60 @@ impl Scribe {
         })
     }
 
+    fn sign_registration(&self, engine: &Engine, r: &Arc<Registration>) -> Result<Signed, String> {
+        let sealed_at = now();
+        let config = engine.config_digest(Some(&r.path));
+        let (statement, fields) = registered(&self.frame, r, config, &sealed_at).map_err(|e| e.to_string())?;
+        let sealed = self.sealer.seal(&statement).map_err(|e| e.to_string())?;
+        let row = VersionRow {
+            node: NodeRef::Version(r.version),
+            path: Some(r.path.clone()),
+            gone: false,
+            digests: Some(r.digests),
+            state: State::Sealed,
+            reason: None,
+            closed: None,
+            status: None,
+            quiet: Some(r.quiet),
+            cut: None,
+            run: None,
+            process: 0,
+            tree: 0,
+            inputs: 0,
+            parent: None,
+            copied: Vec::new(),
+            ephemeral: false,
+            manifest: Some(sealed.reference),
+            input_set: Some(statement.input_set),
+            members: statement.members,
+            media_type: Some(r.media_type.clone()),
+            ended_at: None,
+            sealed_at: Some(sealed_at),
+            identity: r.identity,
+        };
+        let record = PrivateRecord { manifest: sealed.reference.sha256, fields, row: row.clone(), run: None };
+        let mut objects = Vec::new();
+        if let Some(members) = &r.members {
+            objects.push(Item::members(members.encode()));
+        }
+        objects.push(Item::private(sealed.reference.sha256, record.encode()));
+        objects.push(Item::manifest(&sealed, &statement));
+        Ok(Signed {
+            ticket: None,
+            version: r.version,
+            reference: sealed.reference,
+            row,
+            objects,
+            registration: Some(Arc::clone(r)),
+        })
+    }
+
     /// Puts everything on disk with one sync. What cannot be stored is parked, and nobody is told that it is sealed.
     fn store(&mut self, engine: &Engine, signed: &mut Vec<Signed>) -> Vec<Signed> {
         if signed.is_empty() {
             return Vec::new();
         }
-        let objects: Vec<&Put> = signed.iter().flat_map(|s| &s.objects).collect();
+        let objects: Vec<Item> = signed.iter().flat_map(|s| s.objects.iter().cloned()).collect();
         match self.store.put_many(&objects) {
             Ok(()) => {
                 engine.storing(None);
@@ -204,7 +252,7 @@ impl Scribe {
 
     fn run_row(&mut self, engine: &Engine, run: RunId) -> Option<RunRow> {
         let mut row = engine.run_row(run).or_else(|| self.runs.get(&run).cloned())?;
-        let facts = engine.facts(run, 0);
+        let facts = engine.facts.of(run, 0);
         row.git = row.git.or_else(|| facts.git.clone());
         row.python = row.python.or_else(|| facts.python.as_ref().map(|(p, _)| p.clone()));
         row.script = row.script.or_else(|| facts.script.clone());
@@ -215,7 +263,7 @@ impl Scribe {
         let runs: Vec<RunRow> = rows.runs.iter().filter_map(|r| self.run_row(engine, *r)).collect();
         let versions = rows.versions.into_iter().map(|row| self.completed(row)).collect();
         let batch = Batch { versions, uses: rows.uses, runs };
-        if batch.is_empty() {
+        if batch.versions.is_empty() && batch.uses.is_empty() && batch.runs.is_empty() {
             return;
         }
         if let Err(e) = self.index.write(&batch) {

@@ -6,10 +6,12 @@ use atlas_manifests::digest::Sha256;
 use atlas_manifests::id::InstanceId;
 use atlas_manifests::private::{Opening, PrivateError, withhold};
 use atlas_manifests::rows::RunRow;
+use atlas_manifests::set::{MemberList, empty_head};
 use atlas_manifests::statement::{Asset, Origin, RunStatement, SetHead, Statement};
 use atlas_manifests::vocabulary::{Closed, Cut, Hardware, Quiet};
 use serde_json::{Value, json};
 
+use super::register::Registration;
 use crate::ledger::Plan;
 use crate::program::Facts;
 
@@ -18,8 +20,6 @@ use crate::program::Facts;
 pub(super) struct Frame {
     /// The instance.
     pub instance: InstanceId,
-    /// Digest of the effective configuration.
-    pub config: Sha256,
     /// Titles are withheld.
     pub titles_withheld: bool,
 }
@@ -34,6 +34,7 @@ pub(super) fn state(
     head: SetHead,
     run: &RunRow,
     facts: &Facts,
+    config: Sha256,
     sealed_at: &str,
 ) -> Result<Option<(Statement, BTreeMap<String, Opening>)>, PrivateError> {
     let (Some(digests), row) = (plan.row.digests, &plan.row) else { return Ok(None) };
@@ -78,7 +79,7 @@ pub(super) fn state(
             python: facts.python.as_ref().map(|(p, _)| p.clone()),
         }),
         withheld,
-        config: frame.config,
+        config,
         instance: frame.instance,
         hardware: Hardware::None,
     };
@@ -100,11 +101,42 @@ fn hidden(plan: &Plan, run: &RunRow, facts: &Facts, title: bool) -> BTreeMap<Str
     put("argv", Some(json!(facts.argv)));
     put("cwd", facts.cwd.as_ref().map(|c| json!(c)));
     put("exe", facts.exe.as_ref().map(|c| json!(c)));
-    put("host", facts.host.as_ref().map(|c| json!(c)));
-    put("user", facts.user.as_ref().map(|c| json!(c)));
+    put("host", Some(json!(facts.host)));
+    put("user", Some(json!(facts.user)));
     put("script", facts.script.as_ref().map(|c| json!(c)));
     put("env", Some(json!(facts.env_names)));
     put("python", facts.python.as_ref().map(|(_, lines)| json!(lines)));
     put("run", Some(json!({ "argv": run.argv, "cwd": run.cwd, "exe": run.exe })));
     fields
+}
+
+/// The statement for a registration: the content was there already, and nobody was seen to make it.
+pub(super) fn registered(
+    frame: &Frame,
+    r: &Registration,
+    config: Sha256,
+    sealed_at: &str,
+) -> Result<(Statement, BTreeMap<String, Opening>), PrivateError> {
+    let title = String::from_utf8_lossy(r.path.base_name()).into_owned();
+    let (withheld, openings) = withhold([("path".to_owned(), json!(r.path))])?;
+    let statement = Statement {
+        version: r.version,
+        title: Some(title).filter(|_| !frame.titles_withheld),
+        asset: Asset { digests: r.digests, media_type: r.media_type.clone(), types: r.types.clone() },
+        sealed_at: sealed_at.to_owned(),
+        closed: Closed::Explicit,
+        status: None,
+        quiet: r.quiet,
+        cut: Cut::Close,
+        parent: None,
+        inputs: Vec::new(),
+        input_set: empty_head(),
+        members: r.members.as_ref().map(MemberList::head),
+        origin: Origin::Registered { name: r.name.clone(), author: r.author.clone() },
+        withheld,
+        config,
+        instance: frame.instance,
+        hardware: Hardware::None,
+    };
+    Ok((statement, openings))
 }

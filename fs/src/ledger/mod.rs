@@ -15,8 +15,6 @@ mod plan;
 mod restore;
 mod run;
 mod settle;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
