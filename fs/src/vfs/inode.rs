@@ -270,6 +270,14 @@ impl Inodes {
         }
     }
 
+    /// The last name of the inode is gone: its space must not wait until the kernel forgets it. While it is open, a handle still reaches it.
+    pub(crate) fn nameless(&self, node: &Node) {
+        let reachable = self.handles && node.key.dev == self.root.key.dev;
+        if reachable || lock(&node.opens).total == 0 {
+            self.give_up(node);
+        }
+    }
+
     /// Turns a descriptor into a handle where the store has handles.
     fn give_up(&self, node: &Node) {
         let mut anchor = lock(&node.anchor);

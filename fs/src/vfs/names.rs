@@ -108,6 +108,9 @@ impl Vfs {
         let left = attr::stat(&victim)?;
         if let Some(node) = self.inodes.by_key(left.key) {
             node.unnamed(parent, name);
+            if left.nlink == 0 {
+                self.inodes.nameless(&node);
+            }
         }
         if left.is_file() {
             let last = left.nlink == 0;
@@ -154,6 +157,9 @@ impl Vfs {
             observer.renamed(&new, &old, None, caller);
         } else if let Some(node) = target.and_then(|t| self.inodes.by_key(t.key)) {
             node.unnamed(to, new_name);
+            if self.show(&node).is_ok_and(|now| now.attr.nlink == 0) {
+                self.inodes.nameless(&node);
+            }
         }
         Ok(())
     }
