@@ -10,4 +10,5 @@ pub mod ledger;
 pub mod mount;
 pub mod options;
 pub mod program;
+pub mod fuse;
 pub mod vfs;
