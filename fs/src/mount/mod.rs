@@ -1,5 +1,6 @@
 //! One mount's life outside the filesystem itself: what is checked before, who waits for it, how it ends. Not POSIX, not provenance.
 
+pub mod checks;
 pub mod daemon;
 pub mod detach;
 pub mod holders;
@@ -8,7 +9,9 @@ pub mod links;
 pub mod log;
 pub mod mountinfo;
 pub mod notify;
+pub mod places;
 pub mod signals;
+pub mod state;
 
 use std::path::PathBuf;
 use std::sync::Arc;
