@@ -1,10 +1,11 @@
 //! What Atlas says about a file, how it is signed, and how it is checked. No FUSE, no daemon, no network of its own.
 
-mod assertion;
+pub mod assertion;
 pub mod authority;
 pub mod bytes;
 mod cbor;
 pub mod digest;
+mod frame;
 pub mod id;
 pub mod kind;
 pub mod private;
