@@ -1,10 +1,11 @@
 //! What Atlas says about a file, how it is signed, and how it is checked. No FUSE, no daemon, no network of its own.
 
-mod assertion;
+pub mod assertion;
 pub mod authority;
 pub mod bytes;
 mod cbor;
 pub mod digest;
+mod frame;
 pub mod history;
 pub mod id;
 pub mod index;
@@ -13,11 +14,13 @@ pub mod layout;
 pub mod private;
 pub mod read;
 pub mod rows;
+pub mod scan;
 pub mod seal;
 pub mod set;
 pub mod shelf;
 pub mod statement;
 pub mod store;
 pub mod trust;
+pub mod verify;
 pub mod vocabulary;
 pub mod wire;
