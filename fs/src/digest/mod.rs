@@ -10,6 +10,7 @@ mod pass;
 mod pool;
 mod queue;
 pub mod quiet;
+mod running;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

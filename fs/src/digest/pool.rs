@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use super::keeper::{Keeper, Parked};
 use super::pass::Pass;
 use super::queue::Queue;
+use super::running::Running;
 use super::watch::Watch;
-use super::work::{After, Running, Task, Worker};
+use super::work::{After, Task, Worker};
 use super::{Job, Outcome};
 use crate::vfs::observer::{Backing, FileKey};
 
@@ -323,6 +324,7 @@ impl Shared {
         let mut state = self.lock();
         state.active.retain(|a| !mine(a));
         if !state.stopping {
+            // `cancel` did not find it among the parked.
             if running.is_cancelled() {
                 state.cancelled.push(task);
             } else {

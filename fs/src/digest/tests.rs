@@ -147,7 +147,7 @@ fn a_rename_during_the_digest_does_not_supersede_the_version() {
 
 #[test]
 fn more_than_four_gib_are_counted_and_digested() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = roomy();
     let path = dir.path().join("sparse");
     let file = File::create(&path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, b"end", 1 << 32).unwrap();
@@ -277,6 +277,11 @@ fn a_tree_of_what_was_written_is_finished_and_one_of_other_bytes_is_refused() {
 
 /// More bytes than any test waits for.
 const ENDLESS: u64 = 64 << 30;
+
+/// A directory for large sparse files: on a tmpfs, where there is one, since reading a hole there fills no page cache.
+fn roomy() -> tempfile::TempDir {
+    stores().pop().unwrap()
+}
 
 /// Waits until nobody has the file open for writing. Other tests start processes, and between fork and exec a child has this process's descriptors.
 fn let_go(path: &Path) {

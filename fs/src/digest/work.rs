@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use atlas_manifests::digest::Digests;
@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::pass::{Content, Pass};
 use super::quiet::{self, Leases, identity_of};
+use super::running::Running;
 use super::watch::{Inode, Since, Watch};
 use super::{ContentTree, HEAD, Job, Outcome, TreeError};
 use crate::vfs::observer::{Backing, FileKey};
@@ -92,61 +93,11 @@ pub(super) enum After {
     Again,
 }
 
-/// The visible side of a task that a worker has: how far it is, and how to stop it.
-#[derive(Debug, Default)]
-pub(super) struct Running {
-    cancelled: AtomicBool,
-    done: AtomicU64,
-    size: AtomicU64,
-    /// The leased file. Taking, giving up and cancelling a lease happen under this lock, so that none is taken after `cancel`.
-    leased: Mutex<Option<Arc<File>>>,
-}
-
-impl Running {
-    /// Stops the digest at its next block and gives its lease up now.
-    pub(super) fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Release);
-        self.give_up();
-    }
-
-    /// The part of the bytes that was digested, 0 to 1.
-    pub(super) fn progress(&self) -> f32 {
-        let size = self.size.load(Ordering::Relaxed);
-        if size == 0 {
-            return 0.0;
-        }
-        (self.done.load(Ordering::Relaxed) as f64 / size as f64) as f32
-    }
-
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire)
-    }
-
-    fn lease(&self, file: &Arc<File>) -> Result<Leases, Stop> {
-        let mut leased = self.leased.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_cancelled() {
-            return Err(Stop::Cancelled);
-        }
-        let answer = quiet::take(file);
-        if answer == Leases::Given {
-            *leased = Some(Arc::clone(file));
-        }
-        Ok(answer)
-    }
-
-    fn give_up(&self) {
-        let mut leased = self.leased.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = leased.take() {
-            quiet::give_up(&file);
-        }
-    }
-}
-
 /// Why a digest ended early.
 #[derive(Debug)]
 enum Stop {
     Cancelled,
-    /// Someone else wants to write.
+    /// The lease did not last: someone wants to write.
     Broken,
     Read(io::Error),
     Differs(TreeError),
@@ -201,11 +152,11 @@ impl Worker<'_> {
     }
 
     fn attempt(&self, task: &mut Task, running: &Running, file: &Arc<File>) -> Result<After, Stop> {
-        let mut lease = running.lease(file)?;
+        let mut lease = running.lease(file).ok_or(Stop::Cancelled)?;
         if lease == Leases::Refused && task.ended {
             // Whoever lets go between that refusal and the watch causes no event: ask once more.
             let watched = self.watch(file);
-            lease = running.lease(file)?;
+            lease = running.lease(file).ok_or(Stop::Cancelled)?;
             if lease == Leases::Refused {
                 return self.held(task, running, file, watched);
             }
@@ -232,7 +183,13 @@ impl Worker<'_> {
         };
         let identity = identity_of(file)?;
         // In this order: a lease that still stands now stood while the identity was taken.
-        proven = proven && quiet::holds(file);
+        if proven && !quiet::holds(file) {
+            proven = false;
+            if task.ended {
+                task.ended_as = Some(before);
+                return Err(Stop::Broken);
+            }
+        }
         if !proven && identity != before && same_bytes(&identity, &before) {
             return Ok(After::Park(None)); // renamed, perhaps; without a lease that is not good enough
         }

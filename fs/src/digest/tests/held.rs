@@ -95,6 +95,27 @@ fn a_store_that_moves_no_time_stamp_is_a_change_all_the_same() {
 }
 
 #[test]
+fn a_write_during_the_held_digest_is_noticed_though_its_time_stamp_is_set_back() {
+    if watch::Watch::new().is_err() {
+        return; // without fanotify nothing but the time stamps can tell
+    }
+    let dir = roomy();
+    let path = dir.path().join("f");
+    let lab = Lab::with_patience(Duration::ZERO);
+    File::create(&path).unwrap().set_len(2 << 30).unwrap();
+    let file = writer(&path);
+    let then = file.metadata().unwrap().modified().unwrap();
+    lab.submit(1, &path, true);
+    assert_eq!(lab.next(), Outcome::Held { ticket: 1 });
+    while lab.pool.progress(1).is_none_or(|part| part == 0.0) {
+        std::thread::yield_now();
+    }
+    file.write_all_at(b"x", 0).unwrap();
+    file.set_modified(then).unwrap();
+    assert!(matches!(lab.next(), Outcome::Changed { ticket: 1, .. }));
+}
+
+#[test]
 fn a_write_during_the_wait_is_part_of_the_version() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
@@ -102,11 +123,13 @@ fn a_write_during_the_wait_is_part_of_the_version() {
     let lab = Lab::new();
     let file = writer(&path);
     let key = lab.names.key(&path);
+    let mut tree = ContentTree::new();
+    tree.write(0, b"first");
     lab.pool.submit(Job {
         ticket: 1,
         file: key,
         ended: true,
-        tree: None,
+        tree: Some(tree),
         expect: Some(lab.names.identity(key).unwrap()),
     });
     assert_eq!(lab.next(), Outcome::Held { ticket: 1 });
