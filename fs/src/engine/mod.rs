@@ -18,7 +18,7 @@ mod status;
 mod virtuals;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -121,7 +121,7 @@ pub struct Engine {
     trouble: Mutex<Option<String>>,
     registrations: Digesting,
     /// The filesystem's count of requests by the daemon itself.
-    own_requests: OnceLock<Arc<AtomicU64>>,
+    own_requests: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 /// What the scribe is told, in order.
@@ -362,6 +362,17 @@ impl Engine {
             _ => {}
         }
         *now = trouble;
+    }
+
+    /// What the index says, live.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// How to learn of requests that the daemon made to its own mount.
+    pub fn count_own_requests(&self, count: Box<dyn Fn() -> u64 + Send + Sync>) {
+        // Told once, by whoever mounts.
+        let _ = self.own_requests.set(count);
     }
 
     /// Seals what is queued, for at most `limit`.

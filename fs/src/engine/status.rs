@@ -1,7 +1,6 @@
 //! What a person asks of a live mount: figures, mode, trouble. `status` as JSON, `metrics` as Prometheus text.
 
 use std::fmt::Write as _;
-use std::sync::atomic::Ordering;
 
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::vocabulary::Hardware;
@@ -72,6 +71,6 @@ impl Engine {
     }
 
     fn self_requests(&self) -> u64 {
-        self.own_requests.get().map_or(0, |count| count.load(Ordering::Relaxed))
+        self.own_requests.get().map_or(0, |count| count())
     }
 }
