@@ -171,3 +171,40 @@ fn stop_leaves_no_thread_no_lease_and_tells_nothing() {
             .all(|outcome| matches!(outcome, Outcome::Done { .. }))
     );
 }
+
+#[test]
+fn a_cancel_between_the_news_of_a_held_file_and_the_wait_for_it_is_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f");
+    std::fs::write(&path, b"held").unwrap();
+    let writer = writer(&path);
+    let names = Arc::new(Names::default());
+    let file = names.key(&path);
+    let (tell, told) = channel();
+    let later: Arc<std::sync::OnceLock<std::sync::Weak<DigestPool>>> = Arc::default();
+    let pool = {
+        let later = Arc::clone(&later);
+        let tell = move |outcome| {
+            if let (Outcome::Held { .. }, Some(pool)) = (&outcome, later.wait().upgrade()) {
+                assert!(pool.cancel(file, Duration::ZERO));
+            }
+            drop(tell.send(outcome));
+        };
+        DigestPool::start(1, names, Box::new(tell))
+    };
+    later.set(Arc::downgrade(&pool)).unwrap();
+    pool.submit(Job {
+        ticket: 1,
+        file,
+        ended: true,
+        tree: None,
+        expect: None,
+    });
+    assert_eq!(told.recv().unwrap(), Outcome::Held { ticket: 1 });
+    let next = told.recv_timeout(FOREVER);
+    assert!(
+        matches!(next, Ok(Outcome::Changed { ticket: 1, .. })),
+        "{next:?}"
+    );
+    drop(writer);
+}
