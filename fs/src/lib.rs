@@ -11,6 +11,4 @@ pub mod ledger;
 pub mod mount;
 pub mod options;
 pub mod program;
-pub mod digest;
-pub mod caller;
 pub mod vfs;

@@ -19,7 +19,7 @@ impl Ledger {
         let ix = ticket.node();
         let Some(node) = self.nodes.get(ix.0 as usize) else { return };
         if node.authored.is_none() {
-            if node.phase == Phase::Digesting && node.identity == Some(d.identity) {
+            if node.phase == Phase::Digesting && node.identity.is_some_and(|i| same_bytes(&i, &d.identity)) {
                 self.seen(ix, d);
             }
             return;
@@ -53,6 +53,7 @@ impl Ledger {
         let excluded = self.nodes[ix.0 as usize].excluded;
         let node = self.at(ix);
         node.digests = Some(d.digests);
+        node.identity = Some(d.identity);
         node.quiet = Some(d.quiet);
         node.media_type = Some(d.media_type);
         node.types = d.types;
@@ -349,4 +350,9 @@ impl Ledger {
             self.effects.push(super::Effect::Seal(Box::new(plan)));
         }
     }
+}
+
+/// A rename under a lease moves ctime and nothing else.
+fn same_bytes(a: &FileIdentity, b: &FileIdentity) -> bool {
+    (a.dev, a.ino, a.born, a.size, a.mtime) == (b.dev, b.ino, b.born, b.size, b.mtime)
 }

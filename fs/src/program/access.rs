@@ -15,11 +15,15 @@ pub(crate) fn as_user<T: Send>(
     work: impl FnOnce() -> T + Send,
 ) -> io::Result<T> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("atlas-facts".to_owned()).spawn_scoped(scope, || {
-            become_user(uid, gid, groups)?;
-            Ok(work())
-        })?;
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("looking at a program failed")))
+        let thread = std::thread::Builder::new()
+            .name("atlas-facts".to_owned())
+            .spawn_scoped(scope, || {
+                become_user(uid, gid, groups)?;
+                Ok(work())
+            })?;
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("looking at a program failed")))
     })
 }
 
@@ -31,7 +35,11 @@ fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     }
     if !rustix::process::geteuid().is_root() {
         // Without privileges we are one user only, and look at that user's jobs only.
-        return if rustix::process::geteuid() == Uid::from_raw(uid) { Ok(()) } else { Err(refused()) };
+        return if rustix::process::geteuid() == Uid::from_raw(uid) {
+            Ok(())
+        } else {
+            Err(refused())
+        };
     }
     let groups: Vec<Gid> = groups.iter().map(|g| Gid::from_raw(*g)).collect();
     rustix::thread::set_thread_groups(&groups)?;
@@ -42,8 +50,17 @@ fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     }
     // They return the old id, also on failure: an id that changes nothing tells the current one.
     // SAFETY: as above.
-    let now = unsafe { (libc::setfsuid(u32::MAX).cast_unsigned(), libc::setfsgid(u32::MAX).cast_unsigned()) };
-    if now == (uid, gid) { Ok(()) } else { Err(refused()) }
+    let now = unsafe {
+        (
+            libc::setfsuid(u32::MAX).cast_unsigned(),
+            libc::setfsgid(u32::MAX).cast_unsigned(),
+        )
+    };
+    if now == (uid, gid) {
+        Ok(())
+    } else {
+        Err(refused())
+    }
 }
 
 #[cfg(test)]

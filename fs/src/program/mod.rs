@@ -132,7 +132,9 @@ impl Programs {
         let open = |path: &Path| self.walker.find(view.root.as_fd(), path).ok();
         let exe = seen.exe.as_ref().map(|e| e.as_path().to_owned());
         let script = script::path(seen).and_then(|candidates| {
-            candidates.iter().find_map(|c| open(c).filter(|f| f.is_file()).map(|f| f.path))
+            candidates
+                .iter()
+                .find_map(|c| open(c).filter(|f| f.is_file()).map(|f| f.path))
         });
         let git = script.as_deref().and_then(|s| git::state(s, &open));
         Read {
@@ -150,7 +152,11 @@ impl Programs {
         }
         let (file, identity) = found.open().ok()?;
         // Inside our mount the process sees the daemon's numbers, and the backing file has others.
-        if !found.inside && expect.is_some_and(|e| (e.ino, e.size, e.mtime) != (identity.ino, identity.size, identity.mtime)) {
+        if !found.inside
+            && expect.is_some_and(|e| {
+                (e.ino, e.size, e.mtime) != (identity.ino, identity.size, identity.mtime)
+            })
+        {
             return None;
         }
         if let Some(known) = lock(&self.digests).get(&identity) {

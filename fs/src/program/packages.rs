@@ -17,7 +17,10 @@ const MAX_ENTRIES: usize = 20_000;
 const MAX_CONFIG: u64 = 64 << 10;
 
 /// The distributions that a Python process can import, and one digest over them; `None` when it is no Python process.
-pub(crate) fn installed(seen: &Seen, open: &dyn Fn(&Path) -> Option<Found>) -> Option<(Python, Vec<String>)> {
+pub(crate) fn installed(
+    seen: &Seen,
+    open: &dyn Fn(&Path) -> Option<Found>,
+) -> Option<(Python, Vec<String>)> {
     let exe = seen.exe.as_ref()?;
     let base = exe.base_name();
     if !(base.starts_with(b"python") || base.starts_with(b"pypy")) {
@@ -26,8 +29,13 @@ pub(crate) fn installed(seen: &Seen, open: &dyn Fn(&Path) -> Option<Found>) -> O
     let mut prefixes = Vec::new();
     let mut system = true;
     // The link in a virtual environment resolves to the system's interpreter: what was asked for stands in the arguments.
-    let asked = asked(seen).into_iter().find(|p| open(p).is_some_and(|f| f.is_file()));
-    if let Some(prefix) = asked.as_deref().and_then(Path::parent).and_then(Path::parent)
+    let asked = asked(seen)
+        .into_iter()
+        .find(|p| open(p).is_some_and(|f| f.is_file()));
+    if let Some(prefix) = asked
+        .as_deref()
+        .and_then(Path::parent)
+        .and_then(Path::parent)
         && let Some(config) = open(&prefix.join("pyvenv.cfg")).and_then(|f| small(&f, MAX_CONFIG))
     {
         prefixes.push(prefix.to_owned());
@@ -46,11 +54,19 @@ pub(crate) fn installed(seen: &Seen, open: &dyn Fn(&Path) -> Option<Found>) -> O
     }
     let version = version(base);
     let mut lines = BTreeSet::new();
-    for dir in prefixes.iter().flat_map(|p| sites(p, version.as_deref(), open)) {
+    for dir in prefixes
+        .iter()
+        .flat_map(|p| sites(p, version.as_deref(), open))
+    {
         let Some(found) = open(&dir).filter(Found::is_dir) else {
             continue;
         };
-        lines.extend(found.names(MAX_ENTRIES).iter().filter_map(|n| distribution(n)));
+        lines.extend(
+            found
+                .names(MAX_ENTRIES)
+                .iter()
+                .filter_map(|n| distribution(n)),
+        );
     }
     let lines: Vec<String> = lines.into_iter().collect();
     Some((digest(&lines), lines))
@@ -67,7 +83,12 @@ fn digest(lines: &[String]) -> Python {
 
 /// Where the interpreter that was asked for may lie: as named, or along PATH.
 fn asked(seen: &Seen) -> Vec<PathBuf> {
-    let Some(name) = seen.argv.first().map(|a| a.0.as_slice()).filter(|n| !n.is_empty()) else {
+    let Some(name) = seen
+        .argv
+        .first()
+        .map(|a| a.0.as_slice())
+        .filter(|n| !n.is_empty())
+    else {
         return Vec::new();
     };
     let name = Path::new(std::ffi::OsStr::from_bytes(name));
@@ -86,7 +107,9 @@ fn asked(seen: &Seen) -> Vec<PathBuf> {
 fn with_system(config: &[u8]) -> bool {
     String::from_utf8_lossy(config).lines().any(|l| {
         l.split_once('=').is_some_and(|(k, v)| {
-            k.trim().eq_ignore_ascii_case("include-system-site-packages") && v.trim().eq_ignore_ascii_case("true")
+            k.trim()
+                .eq_ignore_ascii_case("include-system-site-packages")
+                && v.trim().eq_ignore_ascii_case("true")
         })
     })
 }
@@ -100,13 +123,20 @@ fn version(base: &[u8]) -> Option<String> {
 }
 
 /// Directories with distributions below a prefix.
-fn sites(prefix: &Path, version: Option<&str>, open: &dyn Fn(&Path) -> Option<Found>) -> Vec<PathBuf> {
+fn sites(
+    prefix: &Path,
+    version: Option<&str>,
+    open: &dyn Fn(&Path) -> Option<Found>,
+) -> Vec<PathBuf> {
     let mut out = Vec::new();
     for lib in ["lib", "lib64"] {
         let lib = prefix.join(lib);
         // lib64 is often a link to lib: the same names then fall together.
         for name in open(&lib).map(|f| f.names(MAX_ENTRIES)).unwrap_or_default() {
-            let Some(v) = name.strip_prefix(b"python").or_else(|| name.strip_prefix(b"pypy")) else {
+            let Some(v) = name
+                .strip_prefix(b"python")
+                .or_else(|| name.strip_prefix(b"pypy"))
+            else {
                 continue;
             };
             // Debian keeps packages of all minor versions in python3.
@@ -122,17 +152,24 @@ fn sites(prefix: &Path, version: Option<&str>, open: &dyn Fn(&Path) -> Option<Fo
 /// `name==version` of an entry like `Foo_Bar-1.2.dist-info` or `foo-1.2-py3.11.egg-info`, the name as PEP 503 normalises it.
 fn distribution(entry: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(entry).ok()?;
-    let stem = text.strip_suffix(".dist-info").or_else(|| text.strip_suffix(".egg-info"))?;
+    let stem = text
+        .strip_suffix(".dist-info")
+        .or_else(|| text.strip_suffix(".egg-info"))?;
     let mut parts = stem.splitn(3, '-');
     let (name, version) = (parts.next()?, parts.next()?);
-    let plain = |t: &str| !t.is_empty() && t.len() <= 200 && t.bytes().all(|b| b.is_ascii_graphic());
+    let plain =
+        |t: &str| !t.is_empty() && t.len() <= 200 && t.bytes().all(|b| b.is_ascii_graphic());
     // A leading `~` is what pip leaves behind when it fails to remove something.
     if !plain(name) || !plain(version) || name.starts_with('~') {
         return None;
     }
     let mut normal = String::with_capacity(name.len());
     for c in name.chars() {
-        let c = if matches!(c, '_' | '.') { '-' } else { c.to_ascii_lowercase() };
+        let c = if matches!(c, '_' | '.') {
+            '-'
+        } else {
+            c.to_ascii_lowercase()
+        };
         if c != '-' || !normal.ends_with('-') {
             normal.push(c);
         }
@@ -148,7 +185,10 @@ mod tests {
     fn one_distribution_has_one_line_however_its_directory_is_spelled() {
         for (entry, want) in [
             ("numpy-1.26.4.dist-info", Some("numpy==1.26.4")),
-            ("Ruamel.Yaml_Clib-0.2.8.dist-info", Some("ruamel-yaml-clib==0.2.8")),
+            (
+                "Ruamel.Yaml_Clib-0.2.8.dist-info",
+                Some("ruamel-yaml-clib==0.2.8"),
+            ),
             ("foo-1.0-py3.11.egg-info", Some("foo==1.0")),
             ("torch-2.5.1+cu124.dist-info", Some("torch==2.5.1+cu124")),
             ("~umpy-1.26.4.dist-info", None),
@@ -164,14 +204,21 @@ mod tests {
     #[test]
     fn the_digest_is_over_the_lines_and_nothing_else() {
         let python = digest(&["a==1".to_owned(), "b==2".to_owned()]);
-        assert_eq!((python.count, python.sha256), (2, Sha256::of(b"a==1\nb==2\n")));
+        assert_eq!(
+            (python.count, python.sha256),
+            (2, Sha256::of(b"a==1\nb==2\n"))
+        );
         assert_eq!(digest(&[]).sha256, Sha256::of(b""));
     }
 
     #[test]
     fn a_virtual_environment_says_whether_the_system_is_in_it() {
-        assert!(with_system(b"home = /usr/bin\ninclude-system-site-packages = true\n"));
-        assert!(!with_system(b"home = /usr/bin\ninclude-system-site-packages = false\n"));
+        assert!(with_system(
+            b"home = /usr/bin\ninclude-system-site-packages = true\n"
+        ));
+        assert!(!with_system(
+            b"home = /usr/bin\ninclude-system-site-packages = false\n"
+        ));
         assert!(!with_system(b""));
     }
 

@@ -39,7 +39,13 @@ mod tests {
     fn the_first_whole_entry_of_an_id_is_its_user() {
         let text = b"root:x:0:0:root:/root:/bin/bash\n+::::::\nbroken:x:7\n\xff:x:8:8::/:\nme:x:8:8::/home/me:/bin/sh\nalias:x:8:8::/:/bin/sh\n";
         assert_eq!(find(text, 0).unwrap().name, "root");
-        assert_eq!(find(text, 8), Some(User { name: "me".to_owned(), home: "/home/me".into() }));
+        assert_eq!(
+            find(text, 8),
+            Some(User {
+                name: "me".to_owned(),
+                home: "/home/me".into()
+            })
+        );
         assert_eq!(find(text, 7), None);
         assert_eq!(find(b"", 0), None);
     }

@@ -27,7 +27,12 @@ pub(crate) fn head(text: &[u8]) -> Option<Head> {
 
 /// A reference's name becomes a path: it stays below the repository.
 fn safe(name: &str) -> bool {
-    name.starts_with("refs/") && name.len() < 1024 && name.split('/').all(|p| !p.is_empty() && p != "." && p != "..") && !name.contains('\0')
+    name.starts_with("refs/")
+        && name.len() < 1024
+        && name
+            .split('/')
+            .all(|p| !p.is_empty() && p != "." && p != "..")
+        && !name.contains('\0')
 }
 
 /// A reference in `packed-refs`.
@@ -48,7 +53,9 @@ pub(crate) fn gitdir(text: &[u8]) -> Option<&[u8]> {
 pub(crate) fn loose_commit(file: &[u8], id: ObjectId) -> Option<ObjectId> {
     let object = inflate(file, MAX_COMMIT)?;
     let nul = object.iter().take(64).position(|b| *b == 0)?;
-    object.starts_with(b"commit ").then(|| tree(&object[nul + 1..], id))?
+    object
+        .starts_with(b"commit ")
+        .then(|| tree(&object[nul + 1..], id))?
 }
 
 /// Where a pack holds an object, from the pack's index.
@@ -65,7 +72,9 @@ pub(crate) fn packed_commit(bytes: &[u8], at: u64, id: ObjectId) -> Option<Objec
         return None;
     }
     let header = usize::try_from(entry.data_offset.checked_sub(at)?).ok()?;
-    let size = usize::try_from(entry.decompressed_size).ok().filter(|s| *s <= MAX_COMMIT)?;
+    let size = usize::try_from(entry.decompressed_size)
+        .ok()
+        .filter(|s| *s <= MAX_COMMIT)?;
     tree(&inflate(bytes.get(header..)?, size)?, id)
 }
 
@@ -75,7 +84,9 @@ fn tree(commit: &[u8], id: ObjectId) -> Option<ObjectId> {
     if real != id {
         return None;
     }
-    CommitRef::from_bytes(commit, id.kind()).ok().map(|c| c.tree())
+    CommitRef::from_bytes(commit, id.kind())
+        .ok()
+        .map(|c| c.tree())
 }
 
 fn inflate(input: &[u8], max: usize) -> Option<Vec<u8>> {
@@ -100,15 +111,28 @@ mod tests {
     fn head_is_a_commit_or_a_name_that_stays_in_the_repository() {
         let id = ObjectId::from_hex(ID.as_bytes()).unwrap();
         assert_eq!(head(format!("{ID}\n").as_bytes()), Some(Head::Commit(id)));
-        assert_eq!(head(b"ref: refs/heads/main\n"), Some(Head::Reference("refs/heads/main".to_owned())));
-        for bad in ["ref: ../../etc/passwd", "ref: refs/../../x", "ref: /etc/passwd", "ref: refs//x", "", "xyz", "ref: "] {
+        assert_eq!(
+            head(b"ref: refs/heads/main\n"),
+            Some(Head::Reference("refs/heads/main".to_owned()))
+        );
+        for bad in [
+            "ref: ../../etc/passwd",
+            "ref: refs/../../x",
+            "ref: /etc/passwd",
+            "ref: refs//x",
+            "",
+            "xyz",
+            "ref: ",
+        ] {
             assert_eq!(head(bad.as_bytes()), None, "{bad}");
         }
     }
 
     #[test]
     fn a_packed_reference_is_found_by_its_whole_name() {
-        let text = format!("# pack-refs with: peeled\n{ID} refs/heads/main\n^{ID}\n{ID} refs/heads/main2\n");
+        let text = format!(
+            "# pack-refs with: peeled\n{ID} refs/heads/main\n^{ID}\n{ID} refs/heads/main2\n"
+        );
         assert!(packed(text.as_bytes(), "refs/heads/main2").is_some());
         assert!(packed(text.as_bytes(), "refs/heads/mai").is_none());
         assert!(packed(b"", "refs/heads/main").is_none());

@@ -46,7 +46,16 @@ const GRAMMARS: &[Grammar] = &[
     },
     Grammar {
         names: &["node", "nodejs", "bun"],
-        with_value: &["-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions", "--env-file"],
+        with_value: &[
+            "-r",
+            "--require",
+            "--import",
+            "--loader",
+            "--experimental-loader",
+            "-C",
+            "--conditions",
+            "--env-file",
+        ],
         inline: &["-e", "--eval", "-p", "--print", "-pe"],
         module: None,
         grouped: false,
@@ -60,7 +69,16 @@ const GRAMMARS: &[Grammar] = &[
     },
     Grammar {
         names: &["julia"],
-        with_value: &["-J", "--sysimage", "-t", "--threads", "-p", "--procs", "-L", "--load"],
+        with_value: &[
+            "-J",
+            "--sysimage",
+            "-t",
+            "--threads",
+            "-p",
+            "--procs",
+            "-L",
+            "--load",
+        ],
         inline: &["-e", "-E", "--eval", "--print"],
         module: None,
         grouped: false,
@@ -89,7 +107,10 @@ pub(crate) fn path(seen: &Seen) -> Option<Vec<PathBuf>> {
         Said::Script(script) => Some(vec![at(Path::new(std::ffi::OsStr::from_bytes(&script)))?]),
         // A module of the job's own lies below its working directory; installed ones are not its source.
         Said::Module(module) => {
-            let text: Vec<u8> = module.iter().map(|b| if *b == b'.' { b'/' } else { *b }).collect();
+            let text: Vec<u8> = module
+                .iter()
+                .map(|b| if *b == b'.' { b'/' } else { *b })
+                .collect();
             let base = at(Path::new(std::ffi::OsStr::from_bytes(&text)))?;
             let mut file = base.clone().into_os_string();
             file.push(".py");
@@ -101,8 +122,10 @@ pub(crate) fn path(seen: &Seen) -> Option<Vec<PathBuf>> {
 fn said(exe: &[u8], argv: &[PathBytes]) -> Option<Said> {
     let grammar = GRAMMARS.iter().find(|g| {
         g.names.iter().any(|n| {
-            exe.strip_prefix(n.as_bytes())
-                .is_some_and(|v| v.iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b't' | b'd')))
+            exe.strip_prefix(n.as_bytes()).is_some_and(|v| {
+                v.iter()
+                    .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b't' | b'd'))
+            })
         })
     })?;
     let mut args = argv.iter().skip(1).map(|a| a.0.as_slice());
@@ -112,7 +135,10 @@ fn said(exe: &[u8], argv: &[PathBytes]) -> Option<Said> {
             return args.next().map(|s| Said::Script(s.to_vec()));
         }
         // R says its script in an option.
-        if let Some(file) = arg.strip_prefix(b"--file=").filter(|_| grammar.names.contains(&"R")) {
+        if let Some(file) = arg
+            .strip_prefix(b"--file=")
+            .filter(|_| grammar.names.contains(&"R"))
+        {
             return Some(Said::Script(file.to_vec()));
         }
         if arg == b"-" || grammar.inline.iter().any(is) {
@@ -134,7 +160,9 @@ fn said(exe: &[u8], argv: &[PathBytes]) -> Option<Said> {
                 Group::TakesNext => {
                     args.next();
                 }
-                Group::Module(rest) if rest.is_empty() => return args.next().map(|m| Said::Module(m.to_vec())),
+                Group::Module(rest) if rest.is_empty() => {
+                    return args.next().map(|m| Said::Module(m.to_vec()));
+                }
                 Group::Module(rest) => return Some(Said::Module(rest.to_vec())),
                 Group::Inline => return None,
             }
@@ -163,7 +191,11 @@ fn group<'a>(grammar: &Grammar, letters: &'a [u8]) -> Group<'a> {
             return Group::Module(rest);
         }
         if grammar.with_value.iter().any(is) {
-            return if rest.is_empty() { Group::TakesNext } else { Group::Plain };
+            return if rest.is_empty() {
+                Group::TakesNext
+            } else {
+                Group::Plain
+            };
         }
     }
     Group::Plain
@@ -187,10 +219,18 @@ mod tests {
             ("python3.11", "python train.py --lr 1", "train.py"),
             ("python3", "python -u -W ignore train.py", "train.py"),
             ("python3", "python -uW ignore train.py", "train.py"),
-            ("python3", "python -Wignore -X dev -O train.py -c x", "train.py"),
+            (
+                "python3",
+                "python -Wignore -X dev -O train.py -c x",
+                "train.py",
+            ),
             ("python3.13t", "python -- -odd.py", "-odd.py"),
             ("pypy3", "pypy3 /a/b.py", "/a/b.py"),
-            ("python3", "python -m torch.distributed.run train.py", "module torch.distributed.run"),
+            (
+                "python3",
+                "python -m torch.distributed.run train.py",
+                "module torch.distributed.run",
+            ),
             ("python3", "python -um pkg.train", "module pkg.train"),
             ("bash", "bash -eu -o pipefail run.sh", "run.sh"),
             ("bash", "bash -euo pipefail run.sh", "run.sh"),
@@ -201,7 +241,11 @@ mod tests {
             ("node", "node --max-old-space-size=99 -r x app.js", "app.js"),
             ("ruby3.1", "ruby -r json x.rb", "x.rb"),
             ("Rscript", "Rscript --vanilla x.R", "x.R"),
-            ("R", "/usr/lib/R/bin/exec/R --no-echo --file=x.R --args 1", "x.R"),
+            (
+                "R",
+                "/usr/lib/R/bin/exec/R --no-echo --file=x.R --args 1",
+                "x.R",
+            ),
             ("julia", "julia -t 4 x.jl", "x.jl"),
         ] {
             assert_eq!(script(exe, line).as_deref(), Some(want), "{line}");

@@ -53,8 +53,17 @@ impl Found {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let own = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
-        let fd = rustix::fs::open(own, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty())?;
-        let stat = statx(&fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
+        let fd = rustix::fs::open(
+            own,
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK,
+            Mode::empty(),
+        )?;
+        let stat = statx(
+            &fd,
+            "",
+            AtFlags::EMPTY_PATH,
+            StatxFlags::BASIC_STATS | StatxFlags::BTIME,
+        )?;
         Ok((File::from(fd), identity(&stat)))
     }
 
@@ -64,7 +73,13 @@ impl Found {
             return Vec::new();
         };
         rustix::fs::Dir::new(dir)
-            .map(|d| d.flatten().map(|e| e.file_name().to_bytes().to_vec()).filter(|n| n != b"." && n != b"..").take(max).collect())
+            .map(|d| {
+                d.flatten()
+                    .map(|e| e.file_name().to_bytes().to_vec())
+                    .filter(|n| n != b"." && n != b"..")
+                    .take(max)
+                    .collect()
+            })
             .unwrap_or_default()
     }
 }
@@ -116,7 +131,12 @@ impl Walker {
                 OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
                 Mode::empty(),
             )?;
-            let stat = statx(&fd, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)?;
+            let stat = statx(
+                &fd,
+                "",
+                AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC,
+                StatxFlags::BASIC_STATS | StatxFlags::MNT_ID,
+            )?;
             let device = (stat.stx_dev_major, stat.stx_dev_minor);
             if ours.as_ref().is_some_and(|o| o.device == device) {
                 let begins = steps.iter().skip(1).map(|s| s.name.clone()).chain([part]);
@@ -150,9 +170,18 @@ impl Walker {
     }
 
     /// The rest of a path that led into our mount, on the backing side.
-    fn inside(&self, begins: Vec<Vec<u8>>, mount: u64, left: Vec<Vec<u8>>, ours: Option<&Ours>) -> io::Result<Found> {
+    fn inside(
+        &self,
+        begins: Vec<Vec<u8>>,
+        mount: u64,
+        left: Vec<Vec<u8>>,
+        ours: Option<&Ours>,
+    ) -> io::Result<Found> {
         // A bind mount may show a part of the mount only; one of another namespace is not in our list.
-        let part = ours.and_then(|o| o.parts.iter().find(|(id, _)| *id == mount)).map(|(_, p)| p.clone()).ok_or(Errno::XDEV)?;
+        let part = ours
+            .and_then(|o| o.parts.iter().find(|(id, _)| *id == mount))
+            .map(|(_, p)| p.clone())
+            .ok_or(Errno::XDEV)?;
         let mut below: Vec<Vec<u8>> = Vec::new();
         for part in left.into_iter().rev() {
             if part == b".." {
@@ -162,7 +191,11 @@ impl Walker {
                 below.push(part);
             }
         }
-        let relative = part.join(joined(below.iter().map(Vec::as_slice)).strip_prefix("/").unwrap_or(Path::new("")));
+        let relative = part.join(
+            joined(below.iter().map(Vec::as_slice))
+                .strip_prefix("/")
+                .unwrap_or(Path::new("")),
+        );
         let file = (self.resolve)(&relative).ok_or(Errno::NOENT)?;
         let stat = statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         Ok(Found {
@@ -217,12 +250,23 @@ impl Ours {
                 Some((id, (major.parse().ok()?, minor.parse().ok()?), root, at))
             })
             .collect();
-        let device = lines.iter().rev().find(|l| l.3 == mountpoint.as_os_str().as_bytes())?.1;
+        let device = lines
+            .iter()
+            .rev()
+            .find(|l| l.3 == mountpoint.as_os_str().as_bytes())?
+            .1;
         // Without a mount of ours the place belongs to the filesystem around it.
         let parts = lines
             .iter()
             .filter(|l| l.1 == device)
-            .map(|l| (l.0, PathBuf::from(std::ffi::OsStr::from_bytes(l.2.strip_prefix(b"/").unwrap_or(&l.2)))))
+            .map(|l| {
+                (
+                    l.0,
+                    PathBuf::from(std::ffi::OsStr::from_bytes(
+                        l.2.strip_prefix(b"/").unwrap_or(&l.2),
+                    )),
+                )
+            })
             .collect();
         Some(Self { device, parts })
     }
@@ -233,9 +277,11 @@ fn unescape(word: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(word.len());
     let mut rest = word;
     while let Some((first, after)) = rest.split_first() {
-        let octal = |d: &[u8]| d.iter().try_fold(0u8, |n, b| {
-            matches!(b, b'0'..=b'7').then(|| n.checked_mul(8)?.checked_add(b - b'0'))?
-        });
+        let octal = |d: &[u8]| {
+            d.iter().try_fold(0u8, |n, b| {
+                matches!(b, b'0'..=b'7').then(|| n.checked_mul(8)?.checked_add(b - b'0'))?
+            })
+        };
         match after.get(..3).filter(|_| *first == b'\\').and_then(octal) {
             Some(byte) => {
                 out.push(byte);
