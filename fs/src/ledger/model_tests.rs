@@ -57,7 +57,7 @@ fn blake(content: &[u8]) -> Blake3 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
 
     #[test]
     fn no_input_is_invented_and_none_that_was_digested_is_missing(ops in prop::collection::vec(op(), 1..80)) {
