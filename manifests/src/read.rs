@@ -16,6 +16,8 @@ use crate::statement::{ManifestRef, Statement};
 /// No manifest that is read is longer, in bytes. Ours are far smaller; the room is for telling others from damage.
 pub const MAX_READ_BYTES: usize = 1 << 20;
 
+const NOT_OURS: &str = "it is C2PA, without an assertion of ours";
+
 /// A manifest that is intact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
@@ -48,10 +50,12 @@ pub enum Signature {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// Not a C2PA manifest, or a damaged one.
-    #[error("not a readable manifest: {0}; it is damaged or cut short, restore it from the store or an export")]
+    #[error(
+        "not a readable manifest: {0}; it is damaged or cut short, restore it from the store or an export"
+    )]
     Malformed(String),
-    /// Something in it was changed after it was signed.
-    #[error("the manifest was changed after it was signed: {0}")]
+    /// Something in it was changed after it was signed, or it does not bind all bytes of its asset.
+    #[error("the manifest was changed after it was signed, or made to deceive: {0}")]
     Tampered(String),
     /// A C2PA manifest that Atlas did not write.
     #[error("not a manifest of Atlas: {0}; use c2patool for those of other programs")]
@@ -88,19 +92,16 @@ fn frame(bytes: &[u8]) -> Result<Frame<'_>, ReadError> {
         )));
     }
     Frame::parse(bytes).map_err(|e| match e {
+        _ if foreign(bytes) => ReadError::Foreign(NOT_OURS.to_owned()),
         FrameError::Hash(_) => ReadError::Tampered(e.to_string()),
-        _ if foreign(bytes) => {
-            ReadError::Foreign("it is C2PA, without an assertion of ours".to_owned())
-        }
         _ => ReadError::Malformed(e.to_string()),
     })
 }
 
 fn decoded(frame: &Frame<'_>) -> Result<Statement, ReadError> {
     decode::statement(frame).map_err(|e| match e {
-        DecodeError::NotOurs => {
-            ReadError::Foreign("it is C2PA, without an assertion of ours".to_owned())
-        }
+        DecodeError::NotOurs => ReadError::Foreign(NOT_OURS.to_owned()),
+        DecodeError::Binding(what) => ReadError::Tampered(what.to_owned()),
         DecodeError::Wrong(what) => ReadError::Malformed(what),
     })
 }
@@ -133,10 +134,14 @@ fn signature(bytes: &[u8], urn: &str, anchors_pem: &str) -> Result<Signature, Re
         .validation_results()
         .and_then(|r| Some((r, r.active_manifest()?)));
     let Some((results, active)) = results else {
-        return Err(ReadError::Malformed("the SDK found nothing to validate".to_owned()));
+        return Err(ReadError::Malformed(
+            "the SDK found nothing to validate".to_owned(),
+        ));
     };
     if reader.active_label() != Some(urn) {
-        return Err(ReadError::Tampered("the SDK reads another manifest in it".to_owned()));
+        return Err(ReadError::Tampered(
+            "the SDK reads another manifest in it".to_owned(),
+        ));
     }
     let good: BTreeSet<&str> = active.success().iter().map(|s| s.code()).collect();
     // An ingredient's own failures count like the manifest's. The frame has made sure that none is embedded.
@@ -153,10 +158,14 @@ fn signature(bytes: &[u8], urn: &str, anchors_pem: &str) -> Result<Signature, Re
         return Err(ReadError::Tampered(format!("the SDK says: {code}")));
     }
     if !bad.contains(NO_ASSET) {
-        return Err(ReadError::Tampered("its data hash was not checked".to_owned()));
+        return Err(ReadError::Tampered(
+            "its data hash was not checked".to_owned(),
+        ));
     }
     if !good.contains(MUST[0]) {
-        return Err(ReadError::Tampered("its signature could not be checked".to_owned()));
+        return Err(ReadError::Tampered(
+            "its signature could not be checked".to_owned(),
+        ));
     }
     if let Some(code) = bad.iter().find(|c| credential(c)) {
         return Ok(Signature::Untrusted {
@@ -193,9 +202,10 @@ fn untrusted(code: &str) -> String {
 fn context(anchors_pem: &str) -> c2pa::Result<Arc<Context>> {
     static LAST: Mutex<Option<(String, Arc<Context>)>> = Mutex::new(None);
     // A poisoned lock only means that somebody panicked while storing: what is there is whole.
-    let mut last = LAST.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some((pem, context)) = last.as_ref().filter(|(pem, _)| pem == anchors_pem) {
-        let _ = pem;
+    let mut last = LAST
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some((_, context)) = last.as_ref().filter(|(pem, _)| pem == anchors_pem) {
         return Ok(Arc::clone(context));
     }
     let mut settings = json!({

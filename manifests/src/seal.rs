@@ -6,9 +6,9 @@ use c2pa::assertions::DataHash;
 use c2pa::{Builder, Context, Ingredient, Signer, SigningAlg};
 use serde_json::json;
 
+use crate::assertion;
 use crate::assertion::body::{OriginBody, VersionBody, WithheldBody};
 use crate::assertion::ingredient::{INPUT_TO, Ingredient as Body, PARENT_OF};
-use crate::assertion;
 use crate::authority::SigningKey;
 use crate::cbor;
 use crate::digest::Sha256;
@@ -83,7 +83,10 @@ impl Sealer {
         loop {
             let manifest = self.sign(&said)?;
             if manifest.len() < MAX_MANIFEST_BYTES {
-                let urn = Frame::parse(&manifest).map_err(SealError::Frame)?.urn.to_owned();
+                let urn = Frame::parse(&manifest)
+                    .map_err(SealError::Frame)?
+                    .urn
+                    .to_owned();
                 return Ok(Sealed {
                     reference: ManifestRef {
                         sha256: Sha256::of(&manifest),
@@ -123,7 +126,9 @@ impl Sealer {
             b.add_ingredient(ingredient(value)?);
         }
         for input in &s.inputs {
-            b.add_ingredient(ingredient(serde_json::to_value(Body::of(input, INPUT_TO))?)?);
+            b.add_ingredient(ingredient(serde_json::to_value(Body::of(
+                input, INPUT_TO,
+            ))?)?);
         }
         b.add_assertion(assertion::ACTIONS, &assertion::actions(s))?;
         // The SDK drops one version suffix from labels that it does not know.
@@ -179,5 +184,57 @@ impl Signer for Pen {
         let certs: usize = chain.iter().map(|c| string(c.len())).sum();
         let array = usize::from(chain.len() > 1);
         COSE_BYTES + string(PROTECTED_BYTES + array + certs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::Authority;
+    use crate::id::InstanceId;
+    use crate::read::{ReadError, read};
+    use c2pa::HashRange;
+
+    /// What a thief of the key, or another program with it, could sign: everything is right but the data hash.
+    fn signed(hash: &DataHash) -> Result<(), ReadError> {
+        let tmp = tempfile::tempdir().unwrap();
+        let authority = Authority::create(tmp.path()).unwrap();
+        let sealer = Sealer::new(authority.issue(InstanceId([1; 16])).unwrap()).unwrap();
+        let mut b = Builder::from_shared_context(&sealer.context)
+            .with_definition(
+                json!({"title": "x", "instance_id": format!("urn:atlas:v:{}:1", "00".repeat(16))}),
+            )
+            .unwrap();
+        let actions = json!({"actions": [{"action": "c2pa.created", "digitalSourceType": "http://c2pa.org/digitalsourcetype/empty"}]});
+        b.add_assertion(assertion::ACTIONS, &actions).unwrap();
+        b.add_assertion(DataHash::LABEL, hash).unwrap();
+        b.add_assertion(assertion::VERSION, &assertion::body::tests::version())
+            .unwrap();
+        let bytes = b.sign_embeddable("application/c2pa").unwrap();
+        read(&bytes, authority.certificate_pem()).map(drop)
+    }
+
+    /// The SDK of this version says Trusted to any bytes in the place that is left out.
+    #[test]
+    fn a_data_hash_that_leaves_bytes_out_is_refused() {
+        let mut hash = DataHash::new("x", "sha256");
+        hash.set_hash(Sha256::of(b" world").0.to_vec());
+        hash.add_exclusion(HashRange::new(0, 5));
+        let got = signed(&hash);
+        assert!(
+            matches!(&got, Err(ReadError::Tampered(w)) if w.contains("leaves bytes out")),
+            "{got:?}"
+        );
+    }
+
+    #[test]
+    fn a_data_hash_of_another_algorithm_is_refused() {
+        let mut hash = DataHash::new("x", "sha512");
+        hash.set_hash(vec![1; 32]);
+        let got = signed(&hash);
+        assert!(
+            matches!(&got, Err(ReadError::Tampered(w)) if w.contains("not SHA-256")),
+            "{got:?}"
+        );
     }
 }
