@@ -19,6 +19,7 @@ pub mod seal;
 pub mod set;
 pub mod shelf;
 pub mod statement;
+mod statements;
 pub mod store;
 pub mod trust;
 pub mod verify;
