@@ -30,6 +30,9 @@ use crate::vfs::{Mounted, Vfs};
 /// Bytes in one READ or WRITE at most.
 const MAX_WRITE: u32 = 1 << 20;
 
+/// Read-ahead and other requests that nobody waits for, at once.
+const BACKGROUND: u16 = 64;
+
 /// Mounts and answers requests until it is unmounted. Returns when the kernel has the mount; `observer` is told of everything from then on.
 pub fn serve(vfs: &Arc<Vfs>, observer: Arc<dyn Observer>) -> io::Result<Mounted> {
     if !vfs.observe(observer) {
@@ -364,6 +367,9 @@ impl Filesystem for Adapter {
         }
         if let Err(most) = config.set_max_write(MAX_WRITE) {
             tracing::debug!("writes of at most {most} bytes");
+        }
+        if let Err(most) = config.set_max_background(BACKGROUND) {
+            tracing::debug!("at most {most} requests in the background");
         }
         Ok(())
     }
@@ -881,7 +887,7 @@ impl Filesystem for Adapter {
         reply: ReplyLseek,
     ) {
         let at = self.vfs.lseek(handle(fh), offset, whence);
-        answer(reply, at, |reply, at| reply.offset(at));
+        answer(reply, at, ReplyLseek::offset);
     }
 
     fn copy_file_range(
@@ -901,7 +907,7 @@ impl Filesystem for Adapter {
             Ok(caller) => self.slow(reply, move |vfs, reply| {
                 let (from, to) = ((handle(from), from_at), (handle(to), to_at));
                 let done = vfs.copy_range(from, to, length, caller);
-                answer(reply, done, |reply, n| reply.written(n));
+                answer(reply, done, ReplyWrite::written);
             }),
             Err(e) => reply.error(errno(&e)),
         }

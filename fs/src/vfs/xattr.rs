@@ -32,11 +32,7 @@ pub(crate) enum Value {
 /// Whether the store keeps POSIX ACLs.
 pub(crate) fn has_acl(fd: impl AsFd) -> bool {
     let path = sys::proc_path(fd);
-    let asked = rustix::fs::getxattr(
-        path.as_c_str(),
-        c"system.posix_acl_access",
-        &mut [0u8; MOST][..],
-    );
+    let asked = rustix::fs::getxattr_query(path.as_c_str(), c"system.posix_acl_access");
     !matches!(asked, Err(rustix::io::Errno::OPNOTSUPP))
 }
 

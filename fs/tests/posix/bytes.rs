@@ -231,7 +231,7 @@ fn a_lease_tells_whether_any_job_can_still_write() {
             4096,
             ProtFlags::WRITE,
             MapFlags::SHARED,
-            &open(&path, true, 0).expect("opens"),
+            open(&path, true, 0).expect("opens"),
             0,
         )
     }

@@ -28,6 +28,8 @@ pub struct Setup {
     pub read_only: bool,
     /// A small tmpfs as SOURCE, of so many KiB.
     pub tmpfs: Option<u32>,
+    /// Another tmpfs at `below` in SOURCE.
+    pub tmpfs_below: bool,
     /// RLIMIT_NOFILE of the daemon.
     pub files: Option<u64>,
     /// Runs in the daemon after mounting; see `daemon_process`.
@@ -80,6 +82,12 @@ impl Mount {
                 tmpfs.push(at.clone());
             }
         }
+        if setup.tmpfs_below {
+            let at = source.join("below");
+            fs::create_dir(&at).expect("made");
+            mount_tmpfs(&at, 64 << 10);
+            tmpfs.push(at);
+        }
         if setup.prepared {
             fs::write(source.join("f"), b"x").expect("written");
             std::os::unix::fs::symlink("/etc/passwd", source.join("out")).expect("made");
@@ -110,7 +118,7 @@ impl Mount {
             unsafe {
                 command.pre_exec(move || {
                     let what = rustix::process::Resource::Nofile;
-                    Ok(rustix::process::setrlimit(what, limit.clone())?)
+                    Ok(rustix::process::setrlimit(what, limit)?)
                 });
             }
         }
