@@ -22,13 +22,16 @@ use crate::vfs::handle::{Register, Token};
 use crate::vfs::inode::NodeId;
 use crate::vfs::observer::{Caller, HandleId, Observer, Tid};
 use crate::vfs::open::{CreateReply, OpenReply};
-use crate::vfs::virtual_files::{self as virtuals, Found, is_door, is_virtual};
+use crate::vfs::virtual_files::{Found, is_door, is_virtual};
 use crate::vfs::workers::Parked;
 use crate::vfs::xattr::Value;
 use crate::vfs::{Mounted, Vfs};
 
 /// Bytes in one READ or WRITE at most.
 const MAX_WRITE: u32 = 1 << 20;
+
+/// Read-ahead and other requests that nobody waits for, at once.
+const BACKGROUND: u16 = 64;
 
 /// Mounts and answers requests until it is unmounted. Returns when the kernel has the mount; `observer` is told of everything from then on.
 pub fn serve(vfs: &Arc<Vfs>, observer: Arc<dyn Observer>) -> io::Result<Mounted> {
@@ -45,7 +48,8 @@ pub fn serve(vfs: &Arc<Vfs>, observer: Arc<dyn Observer>) -> io::Result<Mounted>
     let name = vfs.source.to_string_lossy().replace(',', "_");
     config.mount_options = vec![
         MountOption::FSName(name),
-        MountOption::Subtype("atlas".into()),
+        // Not `Subtype`: that one only reaches fusermount, and the mount would show as plain "fuse".
+        MountOption::CUSTOM("subtype=atlas".into()),
         MountOption::DefaultPermissions,
     ];
     if vfs.read_only {
@@ -100,15 +104,6 @@ impl Adapter {
             gid: req.gid(),
         };
         self.vfs.refuse_self(caller)?;
-        Ok(caller)
-    }
-
-    /// Who asks for a change below or of `ino`; EPERM where nothing can be changed.
-    fn maker(&self, req: &Request, ino: INodeNo) -> io::Result<Caller> {
-        let caller = self.caller(req)?;
-        if is_virtual(node(ino)) {
-            return Err(not_permitted());
-        }
         Ok(caller)
     }
 
@@ -236,10 +231,6 @@ fn errno(e: &io::Error) -> Errno {
     Errno::from_i32(e.raw_os_error().unwrap_or(libc::EIO))
 }
 
-fn not_permitted() -> io::Error {
-    io::Error::from_raw_os_error(libc::EPERM)
-}
-
 /// fuser takes one number for the node and for what stat shows; they differ only for the root.
 fn attributes(shown: &Shown, ino: u64) -> FileAttr {
     let a = &shown.attr;
@@ -358,6 +349,9 @@ impl Filesystem for Adapter {
         if let Err(most) = config.set_max_write(MAX_WRITE) {
             tracing::debug!("writes of at most {most} bytes");
         }
+        if let Err(most) = config.set_max_background(BACKGROUND) {
+            tracing::debug!("at most {most} requests in the background");
+        }
         Ok(())
     }
 
@@ -394,21 +388,11 @@ impl Filesystem for Adapter {
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
-        if is_virtual(node(ino)) {
-            self.vfs.virtuals.forget(node(ino), count);
-        } else {
-            self.vfs.inodes.forget(node(ino), count);
-        }
+        self.vfs.forget(node(ino), count);
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let shown = self.caller(req).and_then(|_| {
-            if is_virtual(node(ino)) {
-                self.vfs.virtual_attr(node(ino))
-            } else {
-                self.vfs.getattr(node(ino))
-            }
-        });
+        let shown = self.caller(req).and_then(|_| self.vfs.getattr(node(ino)));
         answer_attr(reply, shown);
     }
 
@@ -435,16 +419,6 @@ impl Filesystem for Adapter {
             Err(e) => return reply.error(errno(&e)),
         };
         let id = node(ino);
-        if is_virtual(id) {
-            // `echo label > mark` truncates first.
-            let only_size = mode.is_none() && uid.is_none() && gid.is_none() && size.is_some();
-            let shown = if only_size {
-                self.vfs.virtual_attr(id)
-            } else {
-                Err(not_permitted())
-            };
-            return answer_attr(reply, shown);
-        }
         let changes = Changes {
             mode,
             uid,
@@ -478,7 +452,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let made = self.maker(req, parent).and_then(|caller| {
+        let made = self.caller(req).and_then(|caller| {
             self.vfs
                 .mknod(node(parent), name, (mode, umask, rdev), caller)
         });
@@ -495,7 +469,7 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let made = self
-            .maker(req, parent)
+            .caller(req)
             .and_then(|caller| self.vfs.mkdir(node(parent), name, (mode, umask), caller));
         answer_entry(reply, made);
     }
@@ -509,29 +483,28 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let made = self
-            .maker(req, parent)
+            .caller(req)
             .and_then(|caller| self.vfs.symlink(node(parent), name, target, caller));
         answer_entry(reply, made);
     }
 
     fn link(&self, req: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let made = self
-            .maker(req, parent)
-            .and_then(|_| self.maker(req, ino))
+            .caller(req)
             .and_then(|_| self.vfs.link(node(ino), node(parent), name));
         answer_entry(reply, made);
     }
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let done = self
-            .maker(req, parent)
+            .caller(req)
             .and_then(|caller| self.vfs.unlink(node(parent), name, caller));
         answer_empty(reply, done);
     }
 
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let done = self
-            .maker(req, parent)
+            .caller(req)
             .and_then(|_| self.vfs.rmdir(node(parent), name));
         answer_empty(reply, done);
     }
@@ -547,13 +520,10 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let flags = rustix::fs::RenameFlags::from_bits_retain(flags.bits());
-        let done = self
-            .maker(req, parent)
-            .and_then(|_| self.maker(req, new_parent))
-            .and_then(|caller| {
-                let (from, to) = (node(parent), node(new_parent));
-                self.vfs.rename((from, name), (to, new_name), flags, caller)
-            });
+        let done = self.caller(req).and_then(|caller| {
+            let (from, to) = (node(parent), node(new_parent));
+            self.vfs.rename((from, name), (to, new_name), flags, caller)
+        });
         answer_empty(reply, done);
     }
 
@@ -596,7 +566,7 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let made = self.maker(req, parent).and_then(|caller| {
+        let made = self.caller(req).and_then(|caller| {
             self.vfs
                 .create(node(parent), name, (mode, umask, flags), caller, &reply)
         });
@@ -606,7 +576,7 @@ impl Filesystem for Adapter {
     fn read(
         &self,
         _: &Request,
-        ino: INodeNo,
+        _: INodeNo,
         fh: FileHandle,
         offset: u64,
         size: u32,
@@ -614,10 +584,6 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        if is_virtual(node(ino)) {
-            let bytes = self.vfs.virtual_read(handle(fh), offset, size as usize);
-            return answer(reply, bytes, |reply, bytes| reply.data(&bytes));
-        }
         BUFFER.with_borrow_mut(|buffer| {
             let done = self.vfs.read(handle(fh), offset, size as usize, buffer);
             answer(reply, done, |reply, ()| reply.data(buffer));
@@ -673,19 +639,13 @@ impl Filesystem for Adapter {
         answer_empty(reply, self.vfs.release(handle(fh)));
     }
 
-    fn fsync(&self, _: &Request, ino: INodeNo, fh: FileHandle, data_only: bool, reply: ReplyEmpty) {
-        if is_virtual(node(ino)) {
-            return reply.ok();
-        }
+    fn fsync(&self, _: &Request, _: INodeNo, fh: FileHandle, data_only: bool, reply: ReplyEmpty) {
         self.slow(reply, move |vfs, reply| {
             answer_empty(reply, vfs.fsync(handle(fh), data_only));
         });
     }
 
     fn opendir(&self, req: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        if is_virtual(node(ino)) {
-            return reply.opened(FileHandle(0), FopenFlags::empty());
-        }
         let opened = self.caller(req).and_then(|_| self.vfs.opendir(node(ino)));
         answer(reply, opened, |reply, id| {
             let flags = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
@@ -701,16 +661,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        if is_virtual(node(ino)) {
-            let entries = virtuals::entries(node(ino)).into_iter().zip(1..);
-            for ((name, id, what), next) in entries.skip(offset as usize) {
-                if reply.add(INodeNo(id), next, kind(what), name) {
-                    break;
-                }
-            }
-            return reply.ok();
-        }
-        let done = self.vfs.readdir(handle(fh), offset, |entry| {
+        let done = self.vfs.readdir((node(ino), handle(fh)), offset, |entry| {
             let ino = INodeNo(entry.ino);
             reply.add(ino, entry.next, kind(entry.kind), &entry.name)
         });
@@ -725,16 +676,14 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        if is_virtual(node(ino)) {
-            // The kernel then asks without attributes.
-            return reply.error(Errno::ENOSYS);
-        }
-        let done = self.vfs.readdirplus(handle(fh), offset, |entry, shown| {
-            let attr = attributes(shown, shown.id.0);
-            let generation = Generation(shown.generation);
-            let ino = INodeNo(shown.id.0);
-            reply.add(ino, entry.next, &entry.name, &shown.ttl, &attr, generation)
-        });
+        let done = self
+            .vfs
+            .readdirplus((node(ino), handle(fh)), offset, |entry, shown| {
+                let attr = attributes(shown, shown.id.0);
+                let generation = Generation(shown.generation);
+                let ino = INodeNo(shown.id.0);
+                reply.add(ino, entry.next, &entry.name, &shown.ttl, &attr, generation)
+            });
         answer(reply, done, |reply, ()| reply.ok());
     }
 
@@ -743,22 +692,14 @@ impl Filesystem for Adapter {
         reply.ok();
     }
 
-    fn fsyncdir(&self, _: &Request, ino: INodeNo, fh: FileHandle, _: bool, reply: ReplyEmpty) {
-        if is_virtual(node(ino)) {
-            return reply.ok();
-        }
+    fn fsyncdir(&self, _: &Request, _: INodeNo, fh: FileHandle, _: bool, reply: ReplyEmpty) {
         self.slow(reply, move |vfs, reply| {
             answer_empty(reply, vfs.fsyncdir(handle(fh)));
         });
     }
 
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        let id = if is_virtual(node(ino)) {
-            INodeNo::ROOT
-        } else {
-            ino
-        };
-        answer(reply, self.vfs.statfs(node(id)), |reply, s| {
+        answer(reply, self.vfs.statfs(node(ino)), |reply, s| {
             let (size, fragment) = (s.f_bsize as u32, s.f_frsize as u32);
             let name = s.f_namemax as u32;
             reply.statfs(
@@ -778,15 +719,12 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let done = self
-            .maker(req, ino)
+            .caller(req)
             .and_then(|caller| self.vfs.setxattr(node(ino), name, value, flags, caller));
         answer_empty(reply, done);
     }
 
     fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        if is_virtual(node(ino)) {
-            return reply.error(Errno::ENODATA);
-        }
         let value = self.caller(req).and_then(|caller| {
             let value = self.vfs.getxattr(node(ino), name)?;
             Ok((value, caller))
@@ -806,17 +744,12 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let names = if is_virtual(node(ino)) {
-            Ok(Vec::new())
-        } else {
-            self.vfs.listxattr(node(ino))
-        };
-        answer_xattr(reply, size, names);
+        answer_xattr(reply, size, self.vfs.listxattr(node(ino)));
     }
 
     fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let done = self
-            .maker(req, ino)
+            .caller(req)
             .and_then(|caller| self.vfs.removexattr(node(ino), name, caller));
         answer_empty(reply, done);
     }
@@ -843,14 +776,14 @@ impl Filesystem for Adapter {
     fn fallocate(
         &self,
         req: &Request,
-        ino: INodeNo,
+        _: INodeNo,
         fh: FileHandle,
         offset: u64,
         length: u64,
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        match self.maker(req, ino) {
+        match self.caller(req) {
             Ok(caller) => self.slow(reply, move |vfs, reply| {
                 let done = vfs.fallocate(handle(fh), offset, length, mode, caller);
                 answer_empty(reply, done);
@@ -869,7 +802,7 @@ impl Filesystem for Adapter {
         reply: ReplyLseek,
     ) {
         let at = self.vfs.lseek(handle(fh), offset, whence);
-        answer(reply, at, |reply, at| reply.offset(at));
+        answer(reply, at, ReplyLseek::offset);
     }
 
     fn copy_file_range(
@@ -878,18 +811,18 @@ impl Filesystem for Adapter {
         _: INodeNo,
         from: FileHandle,
         from_at: u64,
-        ino: INodeNo,
+        _: INodeNo,
         to: FileHandle,
         to_at: u64,
         length: u64,
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        match self.maker(req, ino) {
+        match self.caller(req) {
             Ok(caller) => self.slow(reply, move |vfs, reply| {
                 let (from, to) = ((handle(from), from_at), (handle(to), to_at));
                 let done = vfs.copy_range(from, to, length, caller);
-                answer(reply, done, |reply, n| reply.written(n));
+                answer(reply, done, ReplyWrite::written);
             }),
             Err(e) => reply.error(errno(&e)),
         }

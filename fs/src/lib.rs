@@ -11,4 +11,6 @@ pub mod ledger;
 pub mod mount;
 pub mod options;
 pub mod program;
+pub mod fuse;
+pub mod caller;
 pub mod vfs;

@@ -15,9 +15,10 @@ use rustix::fs::{
 use super::core::Vfs;
 use super::credentials::As;
 use super::handle::Handle;
-use super::inode::{Node, NodeId};
+use super::inode::{Node, NodeId, ROOT};
 use super::observer::{Caller, Change, FileKey, HandleId};
 use super::sys;
+use super::virtual_files::is_virtual;
 
 /// Seconds and nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +191,9 @@ impl Attr {
 impl Vfs {
     /// GETATTR.
     pub(crate) fn getattr(&self, id: NodeId) -> io::Result<Shown> {
+        if is_virtual(id) {
+            return self.virtual_attr(id);
+        }
         let node = self.inodes.node(id)?;
         self.show(&node)
     }
@@ -202,7 +206,7 @@ impl Vfs {
     pub(crate) fn shown(&self, node: &Node, attr: Attr) -> Shown {
         Shown {
             id: node.id,
-            ino: self.inodes.number(node.id, attr.key.ino),
+            ino: self.inodes.numbers.shown(node.id),
             generation: node.generation,
             attr,
             ttl: self.attr_ttl(node),
@@ -217,6 +221,9 @@ impl Vfs {
         changes: &Changes,
         caller: Caller,
     ) -> io::Result<Shown> {
+        if is_virtual(id) {
+            return self.virtual_change(id, changes);
+        }
         self.writable()?;
         let node = self.inodes.node(id)?;
         let fd = self.inodes.fd(&node)?;
@@ -272,7 +279,7 @@ impl Vfs {
 
     /// STATFS of the filesystem that holds the inode.
     pub(crate) fn statfs(&self, id: NodeId) -> io::Result<StatVfs> {
-        let node = self.inodes.node(id)?;
+        let node = self.inodes.node(if is_virtual(id) { ROOT } else { id })?;
         Ok(rustix::fs::fstatvfs(&*self.inodes.fd(&node)?)?)
     }
 }

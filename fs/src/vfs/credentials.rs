@@ -4,6 +4,9 @@
 //! capabilities against the real caller. What is left is that new objects belong to the caller, and that set-id bits go where the caller lacks
 //! CAP_FSETID. A thread therefore creates with the caller's filesystem ids and all its own capabilities, and otherwise works as itself without
 //! CAP_FSETID. Supplementary groups matter in one place only: setting an ACL on a set-group-id file.
+//!
+//! One difference from a plain directory is left, on purpose: in passthrough the kernel writes with the credentials of the thread that registered
+//! the file, which all its writers share. They are without CAP_FSETID, so a write takes set-id bits away even when root writes.
 
 use std::cell::Cell;
 use std::io;

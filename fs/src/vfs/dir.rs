@@ -15,6 +15,7 @@ use super::core::{TTL, Vfs};
 use super::handle::Open;
 use super::inode::{Node, NodeId, lock, open_path};
 use super::observer::{FileKey, HandleId};
+use super::virtual_files::{self, is_virtual};
 
 /// Bytes of entries read from the store at a time.
 const BUFFER: usize = 32 * 1024;
@@ -48,6 +49,9 @@ pub(crate) struct Entry {
 impl Vfs {
     /// OPENDIR.
     pub(crate) fn opendir(&self, id: NodeId) -> io::Result<HandleId> {
+        if is_virtual(id) {
+            return Ok(HandleId(0));
+        }
         let node = self.inodes.node(id)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&*self.inodes.fd(&node)?, ".", flags, Mode::empty())?;
@@ -64,10 +68,14 @@ impl Vfs {
     /// READDIR from a position: `add` takes entries until it says that it is full.
     pub(crate) fn readdir(
         &self,
-        id: HandleId,
+        (node, id): (NodeId, HandleId),
         position: u64,
         mut add: impl FnMut(&Entry) -> bool,
     ) -> io::Result<()> {
+        if is_virtual(node) {
+            let _full = virtual_files::read(node, position).any(|(entry, _)| add(&entry));
+            return Ok(());
+        }
         let dir = self.handles.dir(id)?;
         let mut reading = lock(&dir.state);
         if position != reading.at || position == 0 {
@@ -93,12 +101,17 @@ impl Vfs {
     /// READDIRPLUS: the same, with attributes, each entry counted as a lookup.
     pub(crate) fn readdirplus(
         &self,
-        id: HandleId,
+        (node, id): (NodeId, HandleId),
         position: u64,
         mut add: impl FnMut(&Entry, &Shown) -> bool,
     ) -> io::Result<()> {
+        if is_virtual(node) {
+            let _full =
+                virtual_files::read(node, position).any(|(entry, shown)| add(&entry, &shown));
+            return Ok(());
+        }
         let dir = self.handles.dir(id)?;
-        self.readdir(id, position, |entry| {
+        self.readdir((node, id), position, |entry| {
             if entry.name == "." || entry.name == ".." {
                 return add(entry, &dots(entry));
             }
@@ -124,7 +137,7 @@ impl Vfs {
         while let Some(entry) = raw.next() {
             let entry = entry?;
             entries.push_back(Entry {
-                ino: self.inodes.number_in(&dir.node, entry.ino()),
+                ino: self.inodes.numbers.entry(dir.node.key.dev, entry.ino()),
                 kind: entry.file_type(),
                 next: entry.next_entry_cookie(),
                 name: OsStr::from_bytes(entry.file_name().to_bytes()).to_owned(),
@@ -138,8 +151,11 @@ impl Vfs {
 
     /// FSYNCDIR.
     pub(crate) fn fsyncdir(&self, id: HandleId) -> io::Result<()> {
-        let dir = self.handles.dir(id)?;
-        Ok(rustix::fs::fsync(&dir.fd)?)
+        match self.handles.dir(id) {
+            Ok(dir) => Ok(rustix::fs::fsync(&dir.fd)?),
+            // A virtual directory has no handle of its own.
+            Err(_) => Ok(()),
+        }
     }
 }
 

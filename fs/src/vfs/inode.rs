@@ -19,21 +19,10 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use super::attr::{self, Attr};
 use super::handle::Opens;
+use super::number::Numbers;
+pub(crate) use super::number::{NodeId, ROOT, VIRTUAL};
 use super::observer::FileKey;
 use super::sys::{self, StoreHandle};
-
-/// The kernel's name of an inode of this mount. Also what `stat` shows as its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct NodeId(pub(crate) u64);
-
-/// The root of the mount.
-pub(crate) const ROOT: NodeId = NodeId(1);
-
-/// Numbers from here on belong to inodes that the store does not have.
-pub(crate) const VIRTUAL: u64 = 1 << 63;
-
-const FOREIGN: u64 = 1 << 62;
-const FOREIGN_INO_BITS: u32 = 48;
 
 /// More names than these of one inode are not remembered.
 const NAMES: usize = 8;
@@ -79,8 +68,7 @@ pub(crate) struct Inodes {
     /// An ordinary descriptor of SOURCE: `open_by_handle_at` refuses O_PATH ones.
     mount: OwnedFd,
     handles: bool,
-    /// Device numbers other than SOURCE's, by order of appearance.
-    foreign: Mutex<Vec<u64>>,
+    pub(crate) numbers: Numbers,
     held: Mutex<VecDeque<Weak<Node>>>,
     limit: usize,
     forgotten: Mutex<Forgotten>,
@@ -121,7 +109,7 @@ impl Inodes {
             root_fd,
             mount,
             handles,
-            foreign: Mutex::new(Vec::new()),
+            numbers: Numbers::new(stat.key),
             held: Mutex::new(VecDeque::new()),
             limit: limit.max(16),
             forgotten: Mutex::new(Forgotten::default()),
@@ -141,8 +129,11 @@ impl Inodes {
         lock(&self.held).len()
     }
 
-    /// ESTALE for a number the kernel should not know.
+    /// ESTALE for a number the kernel should not know; EPERM for one that the store does not have, where nothing can be changed.
     pub(crate) fn node(&self, id: NodeId) -> io::Result<Arc<Node>> {
+        if id.0 >= VIRTUAL {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
         if id == ROOT {
             return Ok(Arc::clone(&self.root));
         }
@@ -150,49 +141,9 @@ impl Inodes {
         found.ok_or_else(stale)
     }
 
-    /// The number under which the mount shows a backing inode.
-    pub(crate) fn id_of(&self, key: FileKey) -> NodeId {
-        let root = self.root.key;
-        if key == root {
-            return ROOT;
-        }
-        if key.dev == root.dev && key.ino > ROOT.0 && key.ino < FOREIGN {
-            return NodeId(key.ino);
-        }
-        let index = {
-            let mut foreign = lock(&self.foreign);
-            let at = foreign.iter().position(|d| *d == key.dev);
-            at.unwrap_or_else(|| {
-                foreign.push(key.dev);
-                foreign.len() - 1
-            }) as u64
-        };
-        let high = (key.ino >> FOREIGN_INO_BITS) ^ (index & 0x3fff);
-        let low = key.ino & ((1 << FOREIGN_INO_BITS) - 1);
-        NodeId(FOREIGN | (high << FOREIGN_INO_BITS & (FOREIGN - 1)) | low)
-    }
-
-    /// The inode number that users of the mount see: the store's own wherever it can be.
-    pub(crate) fn number(&self, id: NodeId, backing: u64) -> u64 {
-        if id == ROOT { backing } else { id.0 }
-    }
-
-    /// The number of a directory entry of which only the store's inode number is known.
-    pub(crate) fn number_in(&self, dir: &Node, ino: u64) -> u64 {
-        let key = FileKey {
-            dev: dir.key.dev,
-            ino,
-            born: 0,
-        };
-        match self.id_of(key) {
-            ROOT => ino,
-            id => id.0,
-        }
-    }
-
     /// The node of a backing inode: one the kernel knows, or a file that was opened before the kernel forgot it.
     pub(crate) fn by_key(&self, key: FileKey) -> Option<Arc<Node>> {
-        let known = self.node(self.id_of(key)).ok();
+        let known = self.node(self.numbers.id_of(key)).ok();
         known
             .filter(|node| node.key == key)
             .or_else(|| lock(&self.forgotten).nodes.get(&key).cloned())
@@ -206,7 +157,7 @@ impl Inodes {
         fd: OwnedFd,
         stat: &Attr,
     ) -> Arc<Node> {
-        let id = self.id_of(stat.key);
+        let id = self.numbers.id_of(stat.key);
         let mut fresh = false;
         let node = match self.nodes.entry(id.0) {
             Entry::Occupied(mut slot) => {
@@ -240,7 +191,7 @@ impl Inodes {
 
     /// Takes back `count` lookups.
     pub(crate) fn forget(&self, id: NodeId, count: u64) {
-        if id == ROOT {
+        if id == ROOT || id.0 >= VIRTUAL {
             return;
         }
         if let Entry::Occupied(slot) = self.nodes.entry(id.0) {

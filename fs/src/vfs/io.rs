@@ -7,7 +7,7 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
 use super::core::Vfs;
 use super::credentials::{As, prepare_thread};
-use super::handle::{Handle, bad_handle};
+use super::handle::{Handle, Open, bad_handle};
 use super::observer::{Caller, Change, HandleId};
 use super::open::open_again;
 
@@ -15,7 +15,7 @@ use super::open::open_again;
 const COPY_MOST: u64 = 0x7fff_f000;
 
 impl Vfs {
-    /// READ of an inline handle into `buffer`, which is made as long as what was read.
+    /// READ of an inline handle (or a virtual file) into `buffer`, which is made as long as what was read.
     pub(crate) fn read(
         &self,
         id: HandleId,
@@ -23,7 +23,14 @@ impl Vfs {
         size: usize,
         buffer: &mut Vec<u8>,
     ) -> io::Result<()> {
-        let handle = self.handles.file(id)?;
+        let handle = match self.handles.any(id)? {
+            Open::File(handle) => handle,
+            Open::Virtual(snapshot) => {
+                snapshot.read(offset, size, buffer);
+                return Ok(());
+            }
+            Open::Dir(_) => return Err(bad_handle()),
+        };
         let file = handle.backing.as_ref().ok_or_else(bad_handle)?;
         buffer.resize(size, 0);
         let mut filled = 0;
@@ -69,7 +76,10 @@ impl Vfs {
 
     /// FSYNC. In passthrough a description is made for it: the store's dirty pages belong to the inode, not to who wrote them.
     pub(crate) fn fsync(&self, id: HandleId, data_only: bool) -> io::Result<()> {
-        let handle = self.handles.file(id)?;
+        let handle = match self.handles.any(id)? {
+            Open::File(handle) => handle,
+            Open::Dir(_) | Open::Virtual(_) => return Ok(()),
+        };
         let file = self.description(&handle, OFlags::RDONLY)?;
         let done = if data_only {
             rustix::fs::fdatasync(file.fd())

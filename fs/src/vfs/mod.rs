@@ -18,6 +18,7 @@ pub(crate) mod inode;
 mod io;
 mod mounted;
 mod names;
+pub(crate) mod number;
 pub(crate) mod open;
 mod sys;
 pub(crate) mod virtual_files;

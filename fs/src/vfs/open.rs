@@ -93,23 +93,23 @@ impl Vfs {
             self.observer()?.before_change(node.key);
         }
         credentials::prepare_thread();
-        let (token, backing) = {
+        let way = {
             let mut opens = lock(&node.opens);
             let way = self.way(opens.way.clone(), &fd, register);
-            let (token, backing) = match &way {
-                Way::Passthrough(token) => {
-                    if access.truncate {
-                        let _as = As::changer(caller);
-                        sys::truncate(&sys::proc_path(&*fd), 0)?;
-                    }
-                    (Some(token.clone()), None)
-                }
-                Way::Inline => (None, Some(reopen(&*fd, flags, caller)?)),
-            };
-            opens.opened(way, access.write);
-            (token, backing)
+            opens.opened(way.clone(), access.write);
+            way
         };
-        self.tell_opened(node, access, caller, &before.identity(), token, backing)
+        // Not under the lock: both wait for leases that others may have.
+        let prepared = match &way {
+            Way::Inline => reopen(&*fd, flags, caller).map(Some),
+            Way::Passthrough(_) if access.truncate => {
+                let _as = As::changer(caller);
+                sys::truncate(&sys::proc_path(&*fd), 0).map(|()| None)
+            }
+            Way::Passthrough(_) => Ok(None),
+        };
+        let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
+        self.tell_opened(node, access, caller, &before.identity(), way, backing)
     }
 
     /// CREATE: makes and opens a regular file that does not exist.
@@ -174,25 +174,25 @@ impl Vfs {
         register: &dyn Register,
     ) -> io::Result<OpenReply> {
         let fd = self.inodes.fd(node)?;
-        let (token, backing) = {
+        let way = {
             let mut opens = lock(&node.opens);
             let way = match backing {
                 Some(_) => Way::Inline,
                 None => self.way(opens.way.clone(), &fd, register),
             };
-            let (token, backing) = match (&way, backing) {
-                (Way::Passthrough(token), _) => (Some(token.clone()), None),
-                (Way::Inline, Some(file)) => (None, Some(file)),
-                (Way::Inline, None) => (None, Some(reopen(&*fd, flags, caller)?)),
-            };
-            opens.opened(way, access.write);
-            (token, backing)
+            opens.opened(way.clone(), access.write);
+            way
         };
+        let prepared = match (&way, backing) {
+            (Way::Inline, None) => reopen(&*fd, flags, caller).map(Some),
+            (_, backing) => Ok(backing),
+        };
+        let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
         let nothing = FileIdentity {
             size: 0,
             ..stat.identity()
         };
-        self.tell_opened(Arc::clone(node), access, caller, &nothing, token, backing)
+        self.tell_opened(Arc::clone(node), access, caller, &nothing, way, backing)
     }
 
     /// How this inode's bytes move: as they already do, else as decided for the mount, else by the daemon.
@@ -220,7 +220,7 @@ impl Vfs {
         access: Access,
         caller: Caller,
         before: &FileIdentity,
-        token: Option<Token>,
+        way: Way,
         backing: Option<OwnedFd>,
     ) -> io::Result<OpenReply> {
         let id = self.handles.next();
@@ -242,6 +242,10 @@ impl Vfs {
             before: *before,
             inline: handle.backing.is_some(),
         });
+        let token = match way {
+            Way::Passthrough(token) => Some(token),
+            Way::Inline => None,
+        };
         Ok(OpenReply {
             handle: id,
             token,
@@ -286,6 +290,12 @@ impl Vfs {
         self.observer()?
             .released(id, now.map(|n| n.identity()).as_ref());
         Ok(())
+    }
+
+    /// FORGET: the kernel drops so many of its lookups.
+    pub(crate) fn forget(&self, id: NodeId, count: u64) {
+        self.virtuals.forget(id, count);
+        self.inodes.forget(id, count);
     }
 
     /// LOOKUP: finds `name` in `parent` and counts that the kernel knows it. `None`: there is no such name.

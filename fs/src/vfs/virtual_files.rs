@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dashmap::DashMap;
 use rustix::fs::FileType;
 
-use super::attr::{Attr, Shown, Time};
+use super::attr::{Attr, Changes, Shown, Time};
 use super::core::{TTL, Vfs};
+use super::dir::Entry;
 use super::handle::{Open, bad_handle};
 use super::inode::{NodeId, ROOT, VIRTUAL};
 use super::observer::{Caller, FileKey, HandleId};
@@ -45,6 +46,16 @@ pub(crate) struct VirtualHandle {
     content: Vec<u8>,
 }
 
+impl VirtualHandle {
+    /// A part of the snapshot made at OPEN.
+    pub(crate) fn read(&self, offset: u64, size: usize, buffer: &mut Vec<u8>) {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let rest = self.content.get(start..).unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(&rest[..rest.len().min(size)]);
+    }
+}
+
 /// Where a name in a virtual directory leads.
 #[derive(Debug)]
 pub(crate) enum Found {
@@ -64,6 +75,9 @@ impl VirtualNodes {
 
     /// Takes back lookups.
     pub(crate) fn forget(&self, id: NodeId, count: u64) {
+        if !is_virtual(id) {
+            return;
+        }
         self.names.remove_if_mut(&id.0, |_, (_, lookups)| {
             *lookups = lookups.saturating_sub(count);
             *lookups == 0
@@ -148,6 +162,15 @@ impl Vfs {
         }
     }
 
+    /// SETATTR: `echo label > mark` truncates first; nothing else can be changed.
+    pub(crate) fn virtual_change(&self, id: NodeId, changes: &Changes) -> io::Result<Shown> {
+        let harmless = changes.mode.is_none() && changes.uid.is_none() && changes.gid.is_none();
+        if harmless && changes.size.is_some() {
+            return self.virtual_attr(id);
+        }
+        Err(io::Error::from_raw_os_error(libc::EPERM))
+    }
+
     /// The name of a virtual file below `.atlas`, to ask the observer for.
     pub(crate) fn virtual_name(&self, id: NodeId) -> io::Result<PathBuf> {
         if is_dir(id) {
@@ -162,19 +185,6 @@ impl Vfs {
         let open = Open::Virtual(Arc::new(VirtualHandle { name, content }));
         self.handles.insert(id, open);
         id
-    }
-
-    /// READ of the snapshot made at OPEN; `answer` gets the bytes.
-    pub(crate) fn virtual_read(
-        &self,
-        id: HandleId,
-        offset: u64,
-        size: usize,
-    ) -> io::Result<Vec<u8>> {
-        let handle = self.virtual_handle(id)?;
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let rest = handle.content.get(start..).unwrap_or_default();
-        Ok(rest[..rest.len().min(size)].to_vec())
     }
 
     /// WRITE, on a worker thread.
@@ -197,15 +207,27 @@ impl Vfs {
     }
 }
 
-/// Name, number and kind of what a virtual directory lists. `by-digest` lists nothing: it would be every manifest there is.
-pub(crate) fn entries(id: NodeId) -> Vec<(&'static str, u64, FileType)> {
-    let mut all = vec![
-        (".", id.0, FileType::Directory),
-        ("..", TOP.0, FileType::Directory),
-    ];
+/// Entries of a virtual directory after a position.
+pub(crate) fn read(id: NodeId, position: u64) -> impl Iterator<Item = (Entry, Shown)> {
+    let all = entries(id).into_iter().zip(1..);
+    let rest = all.skip(usize::try_from(position).unwrap_or(usize::MAX));
+    rest.map(|((name, shown), next)| {
+        let entry = Entry {
+            ino: shown.ino,
+            kind: shown.attr.kind,
+            next,
+            name: name.into(),
+        };
+        (entry, shown)
+    })
+}
+
+/// What a virtual directory lists. `by-digest` lists nothing: it would be every manifest there is.
+fn entries(id: NodeId) -> Vec<(&'static str, Shown)> {
+    let mut all = vec![(".", show(id)), ("..", show(TOP))];
     if id == TOP {
-        all.push(("by-digest", BY_DIGEST.0, FileType::Directory));
-        all.extend(FILES.map(|(name, id, _)| (name, id.0, FileType::RegularFile)));
+        all.push(("by-digest", show(BY_DIGEST)));
+        all.extend(FILES.map(|(name, id, _)| (name, show(id))));
     }
     all
 }

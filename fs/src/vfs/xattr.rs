@@ -13,6 +13,7 @@ use super::credentials::As;
 use super::inode::NodeId;
 use super::observer::{Caller, FileKey};
 use super::sys;
+use super::virtual_files::is_virtual;
 
 const VIRTUAL: &[u8] = b"user.atlas.";
 const ACL: &[u8] = b"system.posix_acl_";
@@ -32,19 +33,18 @@ pub(crate) enum Value {
 /// Whether the store keeps POSIX ACLs.
 pub(crate) fn has_acl(fd: impl AsFd) -> bool {
     let path = sys::proc_path(fd);
-    let asked = rustix::fs::getxattr(
-        path.as_c_str(),
-        c"system.posix_acl_access",
-        &mut [0u8; MOST][..],
-    );
+    let asked = rustix::fs::getxattr_query(path.as_c_str(), c"system.posix_acl_access");
     !matches!(asked, Err(rustix::io::Errno::OPNOTSUPP))
 }
 
 impl Vfs {
     /// GETXATTR.
     pub(crate) fn getxattr(&self, id: NodeId, name: &OsStr) -> io::Result<Value> {
+        if is_virtual(id) {
+            return Err(no_data());
+        }
         let node = self.inodes.node(id)?;
-        if is_virtual(name) {
+        if is_ours(name) {
             if node.kind != FileType::RegularFile {
                 return Err(no_data());
             }
@@ -64,6 +64,9 @@ impl Vfs {
 
     /// LISTXATTR, names ended by zero bytes.
     pub(crate) fn listxattr(&self, id: NodeId) -> io::Result<Vec<u8>> {
+        if is_virtual(id) {
+            return Ok(Vec::new());
+        }
         let node = self.inodes.node(id)?;
         let fd = self.inodes.fd(&node)?;
         let mut names = Vec::with_capacity(MOST);
@@ -108,7 +111,7 @@ impl Vfs {
         name: &OsStr,
     ) -> io::Result<(CString, CString, std::sync::Arc<std::os::fd::OwnedFd>)> {
         self.writable()?;
-        if is_virtual(name) {
+        if is_ours(name) {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
         let node = self.inodes.node(id)?;
@@ -117,7 +120,7 @@ impl Vfs {
     }
 }
 
-fn is_virtual(name: &OsStr) -> bool {
+fn is_ours(name: &OsStr) -> bool {
     name.as_bytes().starts_with(VIRTUAL)
 }
 

@@ -28,10 +28,14 @@ pub struct Setup {
     pub read_only: bool,
     /// A small tmpfs as SOURCE, of so many KiB.
     pub tmpfs: Option<u32>,
+    /// Another tmpfs at `below` in SOURCE.
+    pub tmpfs_below: bool,
     /// RLIMIT_NOFILE of the daemon.
     pub files: Option<u64>,
     /// Runs in the daemon after mounting; see `daemon_process`.
     pub errand: &'static str,
+    /// SOURCE holds a file `f` and a symlink `out` before it is mounted.
+    pub prepared: bool,
 }
 
 /// A live mount with its source and its twin; unmounted when dropped.
@@ -78,6 +82,16 @@ impl Mount {
                 tmpfs.push(at.clone());
             }
         }
+        if setup.tmpfs_below {
+            let at = source.join("below");
+            fs::create_dir(&at).expect("made");
+            mount_tmpfs(&at, 64 << 10);
+            tmpfs.push(at);
+        }
+        if setup.prepared {
+            fs::write(source.join("f"), b"x").expect("written");
+            std::os::unix::fs::symlink("/etc/passwd", source.join("out")).expect("made");
+        }
         let path = if setup.in_place {
             source.clone()
         } else {
@@ -104,7 +118,7 @@ impl Mount {
             unsafe {
                 command.pre_exec(move || {
                     let what = rustix::process::Resource::Nofile;
-                    Ok(rustix::process::setrlimit(what, limit.clone())?)
+                    Ok(rustix::process::setrlimit(what, limit)?)
                 });
             }
         }
@@ -150,17 +164,20 @@ impl Mount {
     pub fn compare(&self, scenario: impl Fn(&Path) -> Vec<String>) {
         let wanted = scenario(&self.twin);
         let got = scenario(&self.path);
-        assert!(!wanted.is_empty(), "a scenario that says nothing proves nothing");
+        assert!(
+            !wanted.is_empty(),
+            "a scenario that says nothing proves nothing"
+        );
         assert_eq!(got, wanted, "left: the mount, right: the plain directory");
     }
 
-    pub fn daemon_pid(&self) -> u32 {
-        self.daemon.id()
+    /// Ends the daemon and its mount; the directories stay until the result is dropped.
+    pub fn uncover(mut self) -> Self {
+        self.end();
+        self
     }
-}
 
-impl Drop for Mount {
-    fn drop(&mut self) {
+    fn end(&mut self) {
         // Closing stdin asks the daemon to unmount; a mount that is left is detached from here.
         drop(self.daemon.stdin.take());
         let late = Instant::now() + Duration::from_secs(10);
@@ -172,6 +189,16 @@ impl Drop for Mount {
         if is_fuse(&self.path) {
             let _ = rustix::mount::unmount(&self.path, UnmountFlags::DETACH);
         }
+    }
+
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.id()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        self.end();
         for at in &self.tmpfs {
             let _ = rustix::mount::unmount(at, UnmountFlags::DETACH);
         }
