@@ -7,4 +7,5 @@ pub mod control;
 pub mod failure;
 pub mod mount;
 pub mod options;
+pub mod fuse;
 pub mod vfs;
