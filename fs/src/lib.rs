@@ -5,7 +5,7 @@ pub mod command;
 pub mod config;
 pub mod control;
 pub mod failure;
+pub mod fuse;
 pub mod mount;
 pub mod options;
-pub mod fuse;
 pub mod vfs;
