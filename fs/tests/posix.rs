@@ -1,7 +1,13 @@
 //! The mount against a plain directory: every operation on both, results and errnos compared, in both modes. Needs root and /dev/fuse.
 
-#![expect(unreachable_pub, reason = "one binary: pub reaches its modules and no further")]
-#![expect(clippy::print_stdout, reason = "the daemon process says on stdout that it is ready")]
+#![expect(
+    unreachable_pub,
+    reason = "one binary: pub reaches its modules and no further"
+)]
+#![expect(
+    clippy::print_stdout,
+    reason = "the daemon process says on stdout that it is ready"
+)]
 
 mod posix {
     pub mod harness;

@@ -35,7 +35,10 @@ fn bytes_behave_as_on_the_store() {
             said.push(say("pwrite far", f.write_at(b"end", 1 << 20)));
             said.push(say("len", f.metadata().map(|m| m.len())));
             let mut head = [0u8; 11];
-            said.push(say("pread", f.read_at(&mut head, 0).map(|n| head[..n].to_vec())));
+            said.push(say(
+                "pread",
+                f.read_at(&mut head, 0).map(|n| head[..n].to_vec()),
+            ));
             said.push(say("shrink", f.set_len(5)));
             said.push(say("read all", fs::read(&path)));
             said.push(say("grow by path", rustix_truncate(&path, 9)));
@@ -54,7 +57,10 @@ fn bytes_behave_as_on_the_store() {
                 w.read(&mut [0u8; 1])
             }));
             said.push(say("directory for writing", open(d, true, 0).map(drop)));
-            said.push(say("O_DIRECTORY", open(&path, false, libc::O_DIRECTORY).map(drop)));
+            said.push(say(
+                "O_DIRECTORY",
+                open(&path, false, libc::O_DIRECTORY).map(drop),
+            ));
             said.push(say("fsync", f.sync_all()));
             said.push(say("fdatasync", f.sync_data()));
             said.push(say("negative", f.seek(SeekFrom::Current(-100_000))));
@@ -99,7 +105,10 @@ fn holes_and_allocation_behave_as_on_the_store() {
                 let meta = fs::metadata(&path).expect("there");
                 said.push(format!("{} bytes in {} blocks", meta.len(), meta.blocks()));
             }
-            said.push(say("all", fs::read(&path).map(|b| b.iter().filter(|x| **x == 1).count())));
+            said.push(say(
+                "all",
+                fs::read(&path).map(|b| b.iter().filter(|x| **x == 1).count()),
+            ));
             let read_only = open(&path, false, 0).expect("opens");
             let refused = rustix::fs::fallocate(&read_only, FallocateFlags::empty(), 0, 1);
             said.push(say("read-only", refused.map_err(io::Error::from)));
@@ -167,15 +176,13 @@ fn maps_are_shared_with_the_file_even_after_close() {
         let f = open(&path, true, 0).expect("opens");
         let both = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping of 8192 bytes, used below within its bounds and unmapped at the end.
-        let shared = unsafe {
-            rustix::mm::mmap(std::ptr::null_mut(), 8192, both, MapFlags::SHARED, &f, 0)
-        }
-        .expect("shared");
+        let shared =
+            unsafe { rustix::mm::mmap(std::ptr::null_mut(), 8192, both, MapFlags::SHARED, &f, 0) }
+                .expect("shared");
         // SAFETY: as above.
-        let private = unsafe {
-            rustix::mm::mmap(std::ptr::null_mut(), 8192, both, MapFlags::PRIVATE, &f, 0)
-        }
-        .expect("private");
+        let private =
+            unsafe { rustix::mm::mmap(std::ptr::null_mut(), 8192, both, MapFlags::PRIVATE, &f, 0) }
+                .expect("private");
         drop(f);
         mount.await_events("flushed", 2);
         // SAFETY: both maps are 8192 bytes long and writable.
@@ -186,7 +193,11 @@ fn maps_are_shared_with_the_file_even_after_close() {
         }
         let now = fs::read(&path).expect("read");
         assert_eq!((now[0], now[5000]), (b'.', b'S'), "{mode}");
-        assert_eq!(fs::read(mount.source.join("f")).expect("read"), now, "{mode}");
+        assert_eq!(
+            fs::read(mount.source.join("f")).expect("read"),
+            now,
+            "{mode}"
+        );
         // SAFETY: mapped above, not used any more.
         unsafe {
             rustix::mm::munmap(shared, 8192).expect("unmapped");
@@ -201,7 +212,8 @@ fn a_lease_tells_whether_any_job_can_still_write() {
     let mount = Mount::new("passthrough");
     let path = mount.path.join("f");
     let mut job = File::create(&path).expect("made");
-    job.write_all(b"bytes").expect("written through an O_PATH registration");
+    job.write_all(b"bytes")
+        .expect("written through an O_PATH registration");
     let backing = File::open(mount.source.join("f")).expect("opens");
     let lease = |kind: i32| {
         // SAFETY: fcntl with an integer argument on an open descriptor.
@@ -233,10 +245,16 @@ fn a_lease_tells_whether_any_job_can_still_write() {
     mount.await_events("released", 2);
     let late = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while lease(libc::F_RDLCK).is_err() {
-        assert!(std::time::Instant::now() < late, "something still holds it open for writing");
+        assert!(
+            std::time::Instant::now() < late,
+            "something still holds it open for writing"
+        );
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    assert_eq!(fs::read(&path).expect("readers are never kept out"), b"bytes");
+    assert_eq!(
+        fs::read(&path).expect("readers are never kept out"),
+        b"bytes"
+    );
     lease(libc::F_UNLCK).expect("given back");
 }
 

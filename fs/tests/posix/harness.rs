@@ -150,7 +150,10 @@ impl Mount {
     pub fn compare(&self, scenario: impl Fn(&Path) -> Vec<String>) {
         let wanted = scenario(&self.twin);
         let got = scenario(&self.path);
-        assert!(!wanted.is_empty(), "a scenario that says nothing proves nothing");
+        assert!(
+            !wanted.is_empty(),
+            "a scenario that says nothing proves nothing"
+        );
         assert_eq!(got, wanted, "left: the mount, right: the plain directory");
     }
 

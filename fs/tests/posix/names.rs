@@ -63,7 +63,10 @@ fn names_behave_as_on_the_store() {
                 say("too long", fs::write(at(&"n".repeat(256)), b"")),
                 say("newline", fs::write(at("a\nb\x1b[31m"), b"x")),
                 say("as directory", fs::read(at("a/g/h"))),
-                say("not unicode", fs::write(d.join(OsStr::from_bytes(b"\xff\xfe")), b"y")),
+                say(
+                    "not unicode",
+                    fs::write(d.join(OsStr::from_bytes(b"\xff\xfe")), b"y"),
+                ),
                 say("read it", fs::read(d.join(OsStr::from_bytes(b"\xff\xfe")))),
             ]
         });
@@ -104,7 +107,10 @@ fn renames_behave_as_on_the_store() {
                 ("b", "b", plain),
                 ("b", "c", RenameFlags::WHITEOUT | keep | swap),
             ] {
-                said.push(say(&format!("{from} {to}"), rename(&at(from), &at(to), flags)));
+                said.push(say(
+                    &format!("{from} {to}"),
+                    rename(&at(from), &at(to), flags),
+                ));
                 for name in ["a", "b", "c", "new", "top", "empty/sub/f"] {
                     said.push(say(name, fs::read(at(name))));
                 }
@@ -199,7 +205,10 @@ fn what_changes_behind_the_mount_shows_within_a_few_seconds() {
         assert!(std::time::Instant::now() < late, "still {size} bytes");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    assert_eq!(fs::read(mount.path.join("f")).expect("reads"), b"longer than before");
+    assert_eq!(
+        fs::read(mount.path.join("f")).expect("reads"),
+        b"longer than before"
+    );
     // Replaced by another inode under the same name.
     fs::remove_file(mount.source.join("f")).expect("removed");
     fs::write(mount.source.join("f"), b"other").expect("written");

@@ -5,9 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 
-use atlas_fs::vfs::observer::{
-    Caller, Change, FileKey, HandleId, Observer, Opened,
-};
+use atlas_fs::vfs::observer::{Caller, Change, FileKey, HandleId, Observer, Opened};
 use atlas_manifests::rows::FileIdentity;
 use rustix::io::Errno;
 
@@ -26,7 +24,8 @@ impl Recorder {
 
     fn line(&self, text: &str) {
         let mut log = self.log.lock().expect("not poisoned");
-        log.write_all(format!("{text}\n").as_bytes()).expect("logged");
+        log.write_all(format!("{text}\n").as_bytes())
+            .expect("logged");
     }
 }
 
@@ -62,20 +61,16 @@ impl Observer for Recorder {
         self.line(&format!("wrote {offset}+{}", bytes.len()));
     }
     fn flushed(&self, h: HandleId, c: Caller, now: &FileIdentity) {
-        self.line(&format!("flushed h={} tid={} size={}", h.0, c.tid.0, now.size));
+        self.line(&format!(
+            "flushed h={} tid={} size={}",
+            h.0, c.tid.0, now.size
+        ));
     }
     fn released(&self, h: HandleId, now: Option<&FileIdentity>) {
         let size = now.map(|n| n.size);
         self.line(&format!("released h={} size={size:?}", h.0));
     }
-    fn changed(
-        &self,
-        _: FileKey,
-        handle: Option<HandleId>,
-        path: &Path,
-        how: Change,
-        _: Caller,
-    ) {
+    fn changed(&self, _: FileKey, handle: Option<HandleId>, path: &Path, how: Change, _: Caller) {
         let by = if handle.is_some() { "handle" } else { "path" };
         self.line(&format!("changed {} {how:?} by {by}", path.display()));
     }
@@ -84,7 +79,10 @@ impl Observer for Recorder {
     }
     fn renamed(&self, from: &Path, to: &Path, replaced: Option<FileKey>, _: Caller) {
         let (from, to) = (from.display(), to.display());
-        self.line(&format!("renamed {from} {to} replaced={}", replaced.is_some()));
+        self.line(&format!(
+            "renamed {from} {to} replaced={}",
+            replaced.is_some()
+        ));
     }
     fn linked(&self, _: FileKey, path: &Path) {
         self.line(&format!("linked {}", path.display()));
