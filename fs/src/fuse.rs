@@ -45,7 +45,8 @@ pub fn serve(vfs: &Arc<Vfs>, observer: Arc<dyn Observer>) -> io::Result<Mounted>
     let name = vfs.source.to_string_lossy().replace(',', "_");
     config.mount_options = vec![
         MountOption::FSName(name),
-        MountOption::Subtype("atlas".into()),
+        // Not `Subtype`: that one only reaches fusermount, and the mount would show as plain "fuse".
+        MountOption::CUSTOM("subtype=atlas".into()),
         MountOption::DefaultPermissions,
     ];
     if vfs.read_only {
@@ -279,6 +280,12 @@ fn set_time(time: TimeOrNow) -> SetTime {
         TimeOrNow::Now => SetTime::Now,
         TimeOrNow::SpecificTime(t) => SetTime::At(t.into()),
     }
+}
+
+/// Entries of a virtual directory after a position, each with the position after it.
+fn entries_from(id: NodeId, position: u64) -> impl Iterator<Item = ((&'static str, Shown), u64)> {
+    let all = virtuals::entries(id).into_iter().zip(1..);
+    all.skip(usize::try_from(position).unwrap_or(usize::MAX))
 }
 
 impl Register for ReplyOpen {
@@ -702,9 +709,9 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectory,
     ) {
         if is_virtual(node(ino)) {
-            let entries = virtuals::entries(node(ino)).into_iter().zip(1..);
-            for ((name, id, what), next) in entries.skip(offset as usize) {
-                if reply.add(INodeNo(id), next, kind(what), name) {
+            for ((name, shown), next) in entries_from(node(ino), offset) {
+                let ino = INodeNo(shown.ino);
+                if reply.add(ino, next, kind(shown.attr.kind), name) {
                     break;
                 }
             }
@@ -726,8 +733,13 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         if is_virtual(node(ino)) {
-            // The kernel then asks without attributes.
-            return reply.error(Errno::ENOSYS);
+            for ((name, shown), next) in entries_from(node(ino), offset) {
+                let (id, attr) = (INodeNo(shown.ino), attributes(&shown, shown.ino));
+                if reply.add(id, next, name, &shown.ttl, &attr, Generation(0)) {
+                    break;
+                }
+            }
+            return reply.ok();
         }
         let done = self.vfs.readdirplus(handle(fh), offset, |entry, shown| {
             let attr = attributes(shown, shown.id.0);

@@ -197,15 +197,12 @@ impl Vfs {
     }
 }
 
-/// Name, number and kind of what a virtual directory lists. `by-digest` lists nothing: it would be every manifest there is.
-pub(crate) fn entries(id: NodeId) -> Vec<(&'static str, u64, FileType)> {
-    let mut all = vec![
-        (".", id.0, FileType::Directory),
-        ("..", TOP.0, FileType::Directory),
-    ];
+/// What a virtual directory lists. `by-digest` lists nothing: it would be every manifest there is.
+pub(crate) fn entries(id: NodeId) -> Vec<(&'static str, Shown)> {
+    let mut all = vec![(".", show(id)), ("..", show(TOP))];
     if id == TOP {
-        all.push(("by-digest", BY_DIGEST.0, FileType::Directory));
-        all.extend(FILES.map(|(name, id, _)| (name, id.0, FileType::RegularFile)));
+        all.push(("by-digest", show(BY_DIGEST)));
+        all.extend(FILES.map(|(name, id, _)| (name, show(id))));
     }
     all
 }

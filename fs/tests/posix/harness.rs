@@ -32,6 +32,8 @@ pub struct Setup {
     pub files: Option<u64>,
     /// Runs in the daemon after mounting; see `daemon_process`.
     pub errand: &'static str,
+    /// SOURCE holds a file `f` and a symlink `out` before it is mounted.
+    pub prepared: bool,
 }
 
 /// A live mount with its source and its twin; unmounted when dropped.
@@ -77,6 +79,10 @@ impl Mount {
                 mount_tmpfs(at, kib);
                 tmpfs.push(at.clone());
             }
+        }
+        if setup.prepared {
+            fs::write(source.join("f"), b"x").expect("written");
+            std::os::unix::fs::symlink("/etc/passwd", source.join("out")).expect("made");
         }
         let path = if setup.in_place {
             source.clone()
@@ -157,13 +163,13 @@ impl Mount {
         assert_eq!(got, wanted, "left: the mount, right: the plain directory");
     }
 
-    pub fn daemon_pid(&self) -> u32 {
-        self.daemon.id()
+    /// Ends the daemon and its mount; the directories stay until the result is dropped.
+    pub fn uncover(mut self) -> Self {
+        self.end();
+        self
     }
-}
 
-impl Drop for Mount {
-    fn drop(&mut self) {
+    fn end(&mut self) {
         // Closing stdin asks the daemon to unmount; a mount that is left is detached from here.
         drop(self.daemon.stdin.take());
         let late = Instant::now() + Duration::from_secs(10);
@@ -175,6 +181,16 @@ impl Drop for Mount {
         if is_fuse(&self.path) {
             let _ = rustix::mount::unmount(&self.path, UnmountFlags::DETACH);
         }
+    }
+
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.id()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        self.end();
         for at in &self.tmpfs {
             let _ = rustix::mount::unmount(at, UnmountFlags::DETACH);
         }
