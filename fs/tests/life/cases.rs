@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::parts::text;
 
-pub const ALL: &[(&str, fn())] = &[
+pub(crate) const ALL: &[(&str, fn())] = &[
     (
         "mount returns when it answers, and umount when it is gone",
         round_trip,
@@ -38,7 +38,7 @@ pub const ALL: &[(&str, fn())] = &[
         "systemd hears when it is ready, and SIGINT ends it well",
         foreground,
     ),
-    ("init can be repeated", init),
+    ("init of what is not there is refused", init),
 ];
 
 /// One pair of directories, with an authority that is known already: a new one would be pinned for the whole machine.
@@ -60,7 +60,7 @@ impl Site {
         Self { dir, source, point }
     }
 
-    fn mount_command(&self, point: &PathBuf, more: &[&str]) -> Command {
+    fn mount_command(&self, point: &Path, more: &[&str]) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([
             "mount",
@@ -91,12 +91,12 @@ impl Site {
         Pid::from_raw(peer.pid).unwrap()
     }
 
-    fn mounted(&self, point: &PathBuf) -> bool {
+    fn mounted(&self, point: &Path) -> bool {
         mountinfo::at(&mountinfo::mounts().unwrap(), point).is_some()
     }
 
     /// Until the daemon has let go of everything; the deadline is for a daemon that never does.
-    fn wait_until_gone(&self, point: &PathBuf) {
+    fn wait_until_gone(&self, point: &Path) {
         let socket = socket_path(&self.source.join(".atlas"));
         for _ in 0..1000 {
             if !self.mounted(point) && !socket.exists() {

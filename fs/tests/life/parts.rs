@@ -1,7 +1,7 @@
 //! A mount of the real filesystem, with a provenance side that sees and seals nothing, and that fails when a test says so.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::wire::{Ask, Say, Status};
 use rustix::io::Errno;
 
-pub struct Unobserved;
+pub(crate) struct Unobserved;
 
 impl Parts for Unobserved {
     fn start(&self, plan: Plan) -> Result<Arc<dyn Mounted>, Failure> {
@@ -144,6 +144,6 @@ impl Observer for Blind {
 }
 
 /// A path as text, for arguments and messages.
-pub fn text(path: &PathBuf) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are text")
 }
