@@ -1,6 +1,7 @@
 //! The provenance filesystem: sees what a job reads and writes, decides what it means, has it sealed.
 
 pub mod caller;
+pub mod command;
 pub mod config;
 pub mod control;
 pub mod digest;
@@ -13,4 +14,6 @@ pub mod options;
 pub mod program;
 pub mod fuse;
 pub mod caller;
+pub mod mount;
+pub mod options;
 pub mod vfs;

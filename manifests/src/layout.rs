@@ -366,11 +366,20 @@ fn boot_id() -> io::Result<String> {
 }
 
 /// Field 22 of `/proc/PID/stat`. The command name before it may hold spaces and brackets: counted from the last bracket.
+/// A process that has ended and waits to be reaped (field 3 is `Z` or `X`) holds nothing any more: an error, like one that is gone.
 fn start_time(pid: u32) -> io::Result<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat"))?;
     let text = String::from_utf8_lossy(&stat);
-    text.rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19)?.parse().ok())
+    let (_, rest) = text
+        .rsplit_once(')')
+        .ok_or_else(|| io::Error::other("unexpected form"))?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().take(20).collect();
+    if matches!(fields.first(), Some(&("Z" | "X"))) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    fields
+        .get(19)
+        .and_then(|start| start.parse().ok())
         .ok_or_else(|| io::Error::other("unexpected form"))
 }
 

@@ -37,6 +37,14 @@ impl Client {
         })
     }
 
+    /// From now on each reply is waited for at most `patience`.
+    ///
+    /// # Errors
+    /// When it is zero.
+    pub fn set_patience(&mut self, patience: Duration) -> Result<(), ClientError> {
+        Ok(self.stream.get_ref().set_read_timeout(Some(patience))?)
+    }
+
     /// Asks, and gives the first reply.
     ///
     /// # Errors

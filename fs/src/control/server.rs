@@ -259,3 +259,7 @@ fn send(stream: &UnixStream, say: Say) -> io::Result<()> {
     out.write_all(b"\n")?;
     out.flush()
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

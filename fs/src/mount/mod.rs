@@ -10,14 +10,43 @@ pub mod log;
 pub mod mountinfo;
 pub mod notify;
 pub mod places;
+pub mod serve;
 pub mod signals;
 pub mod state;
+pub mod umount;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use atlas_manifests::layout::NodeLock;
+
 use crate::control::Handler;
+use crate::failure::Failure;
+use crate::options::MountOptions;
+
+/// Everything that was decided about a mount before it is made.
+pub struct Plan {
+    /// As asked. Places that were resolved stand in `ground`.
+    pub options: MountOptions,
+    /// What it stands on: SOURCE opened, paths, flags, warnings for `status`.
+    pub ground: checks::Ground,
+    /// State, configuration, authority. Its paths work also when the mount covers SOURCE.
+    pub ready: state::Ready,
+    /// This machine's part of the state, for as long as it is held.
+    pub lock: NodeLock,
+    /// Where the control socket will be.
+    pub socket: PathBuf,
+}
+
+/// Makes the mount: the filesystem and its provenance side.
+pub trait Parts {
+    /// Mounts, and starts to serve; the mount must be in the mount table when this returns, of type `fuse.atlas`.
+    ///
+    /// # Errors
+    /// What stands in the way. Nothing may be mounted then.
+    fn start(&self, plan: Plan) -> Result<Arc<dyn Mounted>, Failure>;
+}
 
 /// A mounted filesystem with its provenance side, as seen from the process that owns it.
 pub trait Mounted: Send + Sync {
