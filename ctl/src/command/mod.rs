@@ -1,0 +1,16 @@
+//! One file for each verb: asks, then shows. What is shared by several verbs stands in `place`, `client` and `view`.
+
+mod manual;
+
+use crate::cli::{Cli, Verb};
+use crate::exit::{Code, Failure};
+use crate::view::out::Out;
+
+/// Does what the command line says.
+pub fn dispatch(cli: &Cli, out: &mut Out) -> Result<Code, Failure> {
+    match &cli.verb {
+        Verb::Completions(args) => manual::completions(args, out),
+        Verb::Man(args) => manual::man(args, out),
+        _ => Err(Failure::error("this verb is not built yet")),
+    }
+}
