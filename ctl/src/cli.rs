@@ -133,7 +133,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub mount: Option<PathBuf>,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, trailing_var_arg = true)]
     #[arg(value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
 }
@@ -367,6 +367,9 @@ mod tests {
         };
         assert_eq!(run.command, ["env", "--json", "--name"]);
         assert_eq!(run.meta, [("a".to_owned(), "b=c".to_owned())]);
+        let of = |args: &[&str]| Cli::try_parse_from([&["atlasctl", "run"], args].concat());
+        assert!(of(&["ls", "-l", "--name", "x"]).is_ok());
+        assert!(of(&["--nmae", "x", "--", "ls"]).is_err(), "a misspelt flag is no command");
     }
 
     #[test]

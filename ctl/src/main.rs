@@ -1,8 +1,10 @@
 //! Asks, shows, verifies and wraps. Reads the command line and hands over; decides nothing itself.
 
 mod cli;
+mod client;
 mod command;
 mod exit;
+mod place;
 mod usage;
 mod view;
 

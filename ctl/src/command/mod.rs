@@ -1,6 +1,7 @@
 //! One file for each verb: asks, then shows. What is shared by several verbs stands in `place`, `client` and `view`.
 
 mod manual;
+mod run;
 
 use crate::cli::{Cli, Verb};
 use crate::exit::{Code, Failure};
@@ -11,6 +12,7 @@ pub fn dispatch(cli: &Cli, out: &mut Out) -> Result<Code, Failure> {
     match &cli.verb {
         Verb::Completions(args) => manual::completions(args, out),
         Verb::Man(args) => manual::man(args, out),
+        Verb::Run(args) => run::run(args, cli.global.json),
         _ => Err(Failure::error("this verb is not built yet")),
     }
 }

@@ -11,6 +11,11 @@ pub fn document<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String> 
     serde_json::to_string_pretty(value).map(|text| harmless(&text))
 }
 
+/// One document on one line.
+pub fn line<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String> {
+    serde_json::to_string(value).map(|text| harmless(&text))
+}
+
 /// Outside strings JSON is ASCII without controls other than newlines, so whatever else is found stands in a string,
 /// where `\uXXXX` may replace it. serde_json has already escaped C0.
 fn harmless(text: &str) -> String {
