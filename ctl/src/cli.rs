@@ -369,7 +369,10 @@ mod tests {
         assert_eq!(run.meta, [("a".to_owned(), "b=c".to_owned())]);
         let of = |args: &[&str]| Cli::try_parse_from([&["atlasctl", "run"], args].concat());
         assert!(of(&["ls", "-l", "--name", "x"]).is_ok());
-        assert!(of(&["--nmae", "x", "--", "ls"]).is_err(), "a misspelt flag is no command");
+        assert!(
+            of(&["--nmae", "x", "--", "ls"]).is_err(),
+            "a misspelt flag is no command"
+        );
     }
 
     #[test]

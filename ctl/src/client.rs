@@ -99,7 +99,11 @@ impl Client {
             .map_err(|e| self.gone(&reason(&e)))?;
         loop {
             match self.reply(&mut stream)? {
-                Say::Progress { files, of_files, bytes } => progress(files, of_files, bytes),
+                Say::Progress {
+                    files,
+                    of_files,
+                    bytes,
+                } => progress(files, of_files, bytes),
                 Say::Error { text, code } => return Err(AskError::Refused { text, code }),
                 say => return Ok(say),
             }
@@ -126,7 +130,12 @@ impl Client {
             Ok(_) if line.ends_with(b"\n") => {}
             Ok(0) => return Err(self.gone("the daemon went away: see its log")),
             Ok(_) => return Err(self.gone("an answer without an end: see the daemon's log")),
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
                 return Err(self.gone("the daemon does not answer: see its log"));
             }
             Err(e) => return Err(self.gone(&reason(&e))),
@@ -240,22 +249,38 @@ mod tests {
         );
         let client = Client::connect(&socket).unwrap();
         let mut seen = Vec::new();
-        let ask = Ask::Register { paths: vec![], name: None, author: None };
-        let say = client.ask_for(ask, PATIENCE, |f, o, b| seen.push((f, o, b))).unwrap();
+        let ask = Ask::Register {
+            paths: vec![],
+            name: None,
+            author: None,
+        };
+        let say = client
+            .ask_for(ask, PATIENCE, |f, o, b| seen.push((f, o, b)))
+            .unwrap();
         assert!(matches!(say, Say::Registered { .. }));
         assert_eq!(seen, [(1, 2, 3)]);
     }
 
     #[test]
     fn a_refusal_keeps_the_daemons_words_and_its_code() {
-        let (_dir, socket) = daemon(b"{\"v\":1,\"re\":\"error\",\"text\":\"x: read-only\",\"code\":1}\n");
+        let (_dir, socket) =
+            daemon(b"{\"v\":1,\"re\":\"error\",\"text\":\"x: read-only\",\"code\":1}\n");
         let failure = Failure::from(Client::connect(&socket).unwrap().status().unwrap_err());
-        assert_eq!((failure.code, failure.text.as_str()), (Code::ERROR, "x: read-only"));
+        assert_eq!(
+            (failure.code, failure.text.as_str()),
+            (Code::ERROR, "x: read-only")
+        );
     }
 
     #[test]
     fn a_daemon_that_hangs_up_or_talks_nonsense_is_code_9_and_never_a_panic() {
-        for lines in [&b""[..], b"{\"v\":1,\"re\":\"done\"}", b"nonsense\n", b"{\"v\":2,\"re\":\"done\"}\n", b"{\"v\":1,\"re\":\"done\"}\n"] {
+        for lines in [
+            &b""[..],
+            b"{\"v\":1,\"re\":\"done\"}",
+            b"nonsense\n",
+            b"{\"v\":2,\"re\":\"done\"}\n",
+            b"{\"v\":1,\"re\":\"done\"}\n",
+        ] {
             let (_dir, socket) = daemon(lines);
             let failure = Failure::from(Client::connect(&socket).unwrap().status().unwrap_err());
             assert_eq!(failure.code, Code::NO_DAEMON, "{}", failure.text);

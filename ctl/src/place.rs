@@ -122,7 +122,9 @@ fn live(real: &Path) -> Result<Option<Place>, Failure> {
         return Ok(None);
     };
     // The ancestors on the same filesystem; beyond them another one begins, which is not this mount.
-    let inside = start.ancestors().take_while(|a| self::device(a) == Some(device));
+    let inside = start
+        .ancestors()
+        .take_while(|a| self::device(a) == Some(device));
     for root in inside {
         if !is_fuse(root) {
             return Ok(None);
@@ -141,7 +143,9 @@ fn live(real: &Path) -> Result<Option<Place>, Failure> {
 }
 
 fn backing(real: &Path) -> Option<Place> {
-    let source = real.ancestors().find(|a| a.join(".atlas/FORMAT").is_file())?;
+    let source = real
+        .ancestors()
+        .find(|a| a.join(".atlas/FORMAT").is_file())?;
     Some(Place::Backing {
         state: source.join(".atlas"),
         below: real.strip_prefix(source).ok()?.to_owned(),
@@ -175,7 +179,9 @@ fn dead(mount: &Path) -> Failure {
     let mount = mount.display();
     Failure::new(
         Code::NO_DAEMON,
-        format!("{mount}: the daemon of this mount has died: mount it again, or detach it with atlas-fs umount {mount}"),
+        format!(
+            "{mount}: the daemon of this mount has died: mount it again, or detach it with atlas-fs umount {mount}"
+        ),
     )
 }
 
@@ -212,7 +218,11 @@ mod tests {
         fs::create_dir_all(root.join("a/b")).unwrap();
         fs::write(root.join("a/b/f"), "x").unwrap();
         assert_eq!(below(&root.join("a/b/f")), Path::new("a/b/f"));
-        assert_eq!(below(&root.join("a/b/../b/gone")), Path::new("a/b/gone"), "need not exist");
+        assert_eq!(
+            below(&root.join("a/b/../b/gone")),
+            Path::new("a/b/gone"),
+            "need not exist"
+        );
         assert_eq!(below(&root.join("no/such/dir")), Path::new("no/such/dir"));
         assert_eq!(below(&root), Path::new(""));
     }
@@ -234,6 +244,9 @@ mod tests {
     fn a_copied_file_lies_nowhere() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("f"), "x").unwrap();
-        assert!(matches!(locate(&dir.path().join("f")).unwrap().place, Place::Loose));
+        assert!(matches!(
+            locate(&dir.path().join("f")).unwrap().place,
+            Place::Loose
+        ));
     }
 }

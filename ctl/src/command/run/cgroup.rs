@@ -75,15 +75,23 @@ mod tests {
 
     #[test]
     fn the_unified_line_is_found_among_the_old_ones() {
-        assert_eq!(own_path("12:cpu:/x\n0::/user.slice/a\n"), Some("/user.slice/a"));
+        assert_eq!(
+            own_path("12:cpu:/x\n0::/user.slice/a\n"),
+            Some("/user.slice/a")
+        );
         assert_eq!(own_path("12:cpu:/x\n"), None);
         assert_eq!(own_path("0::/../b\n"), None);
     }
 
     #[test]
     fn a_part_of_the_hierarchy_is_not_taken_for_its_root() {
-        let line = |root: &str| format!("30 23 0:26 {root} /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup rw\n");
-        assert_eq!(mount_point(&line("/")), Some(PathBuf::from("/sys/fs/cgroup")));
+        let line = |root: &str| {
+            format!("30 23 0:26 {root} /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup rw\n")
+        };
+        assert_eq!(
+            mount_point(&line("/")),
+            Some(PathBuf::from("/sys/fs/cgroup"))
+        );
         assert_eq!(mount_point(&line("/kubepods")), None);
         assert_eq!(mount_point("25 1 8:1 / / rw - ext4 /dev/sda1 rw\n"), None);
     }

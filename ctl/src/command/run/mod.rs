@@ -57,7 +57,11 @@ fn declare(client: &Client, args: &RunArgs, cgroup: Option<&Cgroup>) -> Result<R
     let say = client.ask(Ask::Declare {
         name: args.name.clone(),
         meta: args.meta.clone(),
-        argv: args.command.iter().map(|a| PathBytes::from(a.as_os_str())).collect(),
+        argv: args
+            .command
+            .iter()
+            .map(|a| PathBytes::from(a.as_os_str()))
+            .collect(),
         cgroup: cgroup.map(|c| c.path.clone()),
     })?;
     match say {
@@ -73,7 +77,9 @@ fn finish(socket: &Path, run: RunId, code: Code) {
         exit: code.0.into(),
     };
     if let Err(e) = Client::connect(socket).and_then(|c| c.ask(ask)) {
-        out::say(&format!("atlasctl: run: its end could not be recorded: {e}"));
+        out::say(&format!(
+            "atlasctl: run: its end could not be recorded: {e}"
+        ));
     }
 }
 
@@ -82,7 +88,9 @@ fn daemon(args: &RunArgs) -> Result<PathBuf, Failure> {
     if let Some(mount) = &args.mount {
         return mounted(mount)?.ok_or_else(|| {
             let mount = mount.display();
-            Failure::error(format!("{mount}: not a live mount: start it with atlas-fs mount SOURCE {mount}"))
+            Failure::error(format!(
+                "{mount}: not a live mount: start it with atlas-fs mount SOURCE {mount}"
+            ))
         });
     }
     if let Some(socket) = mounted(Path::new("."))? {
@@ -93,7 +101,12 @@ fn daemon(args: &RunArgs) -> Result<PathBuf, Failure> {
             return Ok(socket);
         }
     }
-    only(place::daemons().into_iter().map(|(_, status)| status).collect())
+    only(
+        place::daemons()
+            .into_iter()
+            .map(|(_, status)| status)
+            .collect(),
+    )
 }
 
 fn mounted(path: &Path) -> Result<Option<PathBuf>, Failure> {
@@ -107,7 +120,10 @@ fn mounted(path: &Path) -> Result<Option<PathBuf>, Failure> {
 /// below the working directory, which was looked at already.
 fn named(argument: &OsStr) -> Vec<PathBuf> {
     let bytes = argument.as_bytes();
-    let value = bytes.iter().position(|b| *b == b'=').map(|at| &bytes[at + 1..]);
+    let value = bytes
+        .iter()
+        .position(|b| *b == b'=')
+        .map(|at| &bytes[at + 1..]);
     [Some(bytes), value]
         .into_iter()
         .flatten()
@@ -136,20 +152,31 @@ fn only(live: Vec<Status>) -> Result<PathBuf, Failure> {
 fn execute(command: &[std::ffi::OsString]) -> Result<Code, Failure> {
     let own = |e: &io::Error| Failure::new(Code::RUN_FAILED, format!("run: {}", reason(e)));
     let Some((program, rest)) = command.split_first() else {
-        return Err(Failure::new(Code::RUN_FAILED, "run: no command: give one after --"));
+        return Err(Failure::new(
+            Code::RUN_FAILED,
+            "run: no command: give one after --",
+        ));
     };
     let signals = Signals::block().map_err(|e| own(&e))?;
-    match Command::new(program).args(rest).spawn() {
+    let mut command = Command::new(program);
+    command.args(rest);
+    signals.not_inherited_by(&mut command);
+    match command.spawn() {
         Ok(child) => wait(&child, &signals).map(code_of).map_err(|e| own(&e)),
         Err(e) => {
             // The run is declared already: it is recorded with this code.
             let there = program.as_bytes().contains(&b'/') && Path::new(program).exists();
             let (code, why) = match e.kind() {
-                io::ErrorKind::NotFound if there => (Code::CANNOT_EXEC, "its interpreter is missing".to_owned()),
+                io::ErrorKind::NotFound if there => {
+                    (Code::CANNOT_EXEC, "its interpreter is missing".to_owned())
+                }
                 io::ErrorKind::NotFound => (Code::NOT_FOUND, "command not found".to_owned()),
                 _ => (Code::CANNOT_EXEC, format!("cannot execute: {}", reason(&e))),
             };
-            out::say(&format!("atlasctl: {}: {why}", Path::new(program).display()));
+            out::say(&format!(
+                "atlasctl: {}: {why}",
+                Path::new(program).display()
+            ));
             Ok(code)
         }
     }

@@ -4,6 +4,8 @@
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 /// What is passed on to the command.
 const FORWARDED: [i32; 6] = [
@@ -27,23 +29,24 @@ pub enum Signal {
 }
 
 /// Blocked signals, waiting to be read.
-#[derive(Debug)]
 pub struct Signals {
     fd: OwnedFd,
+    /// What was blocked before: the command begins with that.
+    before: libc::sigset_t,
 }
 
 impl Signals {
-    /// Blocks what is forwarded, and SIGCHLD, in this thread, which must be the only one. Commands started by `std` begin with
-    /// nothing blocked.
+    /// Blocks what is forwarded, and SIGCHLD, in this thread, which must be the only one.
     pub fn block() -> io::Result<Self> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset initialises the set that it is given, and the calls after it get an initialised one.
         let fd = unsafe {
             libc::sigemptyset(set.as_mut_ptr());
             for signal in FORWARDED.into_iter().chain([libc::SIGCHLD]) {
                 libc::sigaddset(set.as_mut_ptr(), signal);
             }
-            if libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) != 0 {
+            if libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr()) != 0 {
                 return Err(io::Error::last_os_error());
             }
             libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC)
@@ -53,7 +56,24 @@ impl Signals {
         }
         // SAFETY: signalfd just made this descriptor, and nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { fd })
+        // SAFETY: sigprocmask succeeded, so it has written the old set.
+        let before = unsafe { before.assume_init() };
+        Ok(Self { fd, before })
+    }
+
+    /// Has the command begin with the signals blocked that were blocked before us.
+    pub fn not_inherited_by(&self, command: &mut Command) {
+        let before = self.before;
+        // SAFETY: between fork and exec only sigprocmask is called, which is async-signal-safe, on a set that is initialised.
+        unsafe {
+            command.pre_exec(move || {
+                match libc::sigprocmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut())
+                {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                }
+            });
+        }
     }
 
     /// Waits for the next signal.
@@ -98,7 +118,13 @@ mod tests {
         const SI_KERNEL: i32 = 0x80;
         const SI_USER: i32 = 0;
         assert_eq!(meaning(libc::SIGINT, SI_KERNEL), Signal::FromTerminal);
-        assert_eq!(meaning(libc::SIGINT, SI_USER), Signal::Forward(libc::SIGINT));
-        assert_eq!(meaning(libc::SIGTERM, SI_USER), Signal::Forward(libc::SIGTERM));
+        assert_eq!(
+            meaning(libc::SIGINT, SI_USER),
+            Signal::Forward(libc::SIGINT)
+        );
+        assert_eq!(
+            meaning(libc::SIGTERM, SI_USER),
+            Signal::Forward(libc::SIGTERM)
+        );
     }
 }
