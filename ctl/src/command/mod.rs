@@ -1,7 +1,10 @@
 //! One file for each verb: asks, then shows. What is shared by several verbs stands in `place`, `client` and `view`.
 
 mod manual;
+mod register;
 mod run;
+mod status;
+mod sync;
 
 use crate::cli::{Cli, Verb};
 use crate::exit::{Code, Failure};
@@ -13,6 +16,9 @@ pub fn dispatch(cli: &Cli, out: &mut Out) -> Result<Code, Failure> {
         Verb::Completions(args) => manual::completions(args, out),
         Verb::Man(args) => manual::man(args, out),
         Verb::Run(args) => run::run(args, cli.global.json),
+        Verb::Register(args) => register::register(args, cli.global.json, out),
+        Verb::Sync(args) => sync::sync(args, cli.global.json, out),
+        Verb::Status(args) => status::status(args, cli.global.json, out),
         _ => Err(Failure::error("this verb is not built yet")),
     }
 }

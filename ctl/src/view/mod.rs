@@ -6,5 +6,6 @@ pub mod json;
 pub mod out;
 pub mod paint;
 pub mod progress;
+pub mod row;
 pub mod table;
 pub mod tree;
