@@ -1,9 +1,17 @@
 //! What Atlas says about a file, how it is signed, and how it is checked. No FUSE, no daemon, no network of its own.
 
+mod assertion;
+pub mod authority;
 pub mod bytes;
+mod cbor;
 pub mod digest;
 pub mod id;
+pub mod kind;
+pub mod private;
+pub mod read;
 pub mod rows;
+pub mod seal;
+pub mod set;
 pub mod shelf;
 pub mod statement;
 pub mod vocabulary;

@@ -1,0 +1,222 @@
+//! Builds and signs manifests: the only file that writes with `c2pa`. Not what is said in them (`assertion`).
+
+use std::sync::Arc;
+
+use c2pa::assertions::DataHash;
+use c2pa::{Builder, Context, Ingredient, Signer, SigningAlg};
+use serde_json::json;
+
+use crate::assertion::body::{OriginBody, VersionBody, WithheldBody};
+use crate::assertion::ingredient::{INPUT_TO, Ingredient as Body, PARENT_OF};
+use crate::assertion::{self, trim};
+use crate::authority::SigningKey;
+use crate::digest::Sha256;
+use crate::statement::{MAX_MANIFEST_BYTES, ManifestRef, Sealed, Statement};
+
+/// What a COSE_Sign1 takes beside its certificates, with some to spare; c2pa pads up to what is reserved.
+const COSE_BYTES: usize = 320;
+/// What an encoded certificate takes beside its own bytes.
+const CERT_BYTES: usize = 16;
+
+/// Why a statement could not be sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// C2PA cannot bind no bytes: such a manifest would never verify.
+    #[error("an empty file cannot be sealed")]
+    Empty,
+    /// Does not fit even without inputs. Cannot happen for any statement; a bug if it does.
+    #[error("the manifest of {0} bytes is over the limit of {MAX_MANIFEST_BYTES}; report this")]
+    TooLarge(usize),
+    /// The SDK refused.
+    #[error("cannot sign: {0}")]
+    Sdk(#[from] c2pa::Error),
+    /// A part could not be encoded.
+    #[error("cannot encode: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+/// Seals statements under one key. Shared by all threads that seal.
+#[derive(Debug)]
+pub struct Sealer {
+    context: Arc<Context>,
+}
+
+impl Sealer {
+    /// Fails when the SDK does not like the key or its certificate.
+    pub fn new(key: SigningKey) -> Result<Self, SealError> {
+        let created = [
+            "c2pa.actions",
+            "c2pa.asset-type",
+            "c2pa.asset-type.v2",
+            "c2pa.hash.data",
+            "c2pa.ingredient",
+            assertion::VERSION,
+            assertion::RUN,
+            assertion::REGISTERED,
+            assertion::WITHHELD,
+        ];
+        let context = Context::new()
+            .with_settings(json!({
+                "version": 1,
+                "verify": {"verify_after_sign": false, "remote_manifest_fetch": false, "ocsp_fetch": false},
+                "core": {"decode_identity_assertions": false, "allowed_network_hosts": []},
+                "builder": {"thumbnail": {"enabled": false}, "created_assertion_labels": created},
+            }))?
+            .with_signer(Pen(key))
+            .into_shared();
+        Ok(Self { context })
+    }
+
+    /// Signs what `assertion::trim::trim` leaves of the statement, with as many of its inputs as fit, nearest first.
+    pub fn seal(&self, statement: &Statement) -> Result<Sealed, SealError> {
+        if statement.asset.digests.size == 0 {
+            return Err(SealError::Empty);
+        }
+        let mut said = trim::trim(statement);
+        loop {
+            let manifest = self.sign(&said)?;
+            if manifest.len() < MAX_MANIFEST_BYTES {
+                let urn = crate::read::urn(&manifest).unwrap_or_default();
+                return Ok(Sealed {
+                    reference: ManifestRef {
+                        sha256: Sha256::of(&manifest),
+                        size: manifest.len() as u64,
+                    },
+                    manifest,
+                    urn,
+                });
+            }
+            if said.inputs.pop().is_none() {
+                return Err(SealError::TooLarge(manifest.len()));
+            }
+        }
+    }
+
+    fn sign(&self, s: &Statement) -> Result<Vec<u8>, SealError> {
+        let mut definition = json!({
+            "claim_generator_info": [{"name": "atlas-fs", "version": env!("CARGO_PKG_VERSION")}],
+            "format": s.asset.media_type,
+            "instance_id": s.version.to_string(),
+        });
+        if let Some(title) = &s.title {
+            definition["title"] = json!(title);
+        }
+        let mut b = Builder::from_shared_context(&self.context).with_definition(definition)?;
+        if let Some(parent) = &s.parent {
+            let mut value = serde_json::to_value(Body::of(parent, PARENT_OF))?;
+            // By this the opened action finds it; it is not written.
+            value["label"] = json!(assertion::PARENT);
+            b.add_ingredient(ingredient(value)?);
+        }
+        for input in &s.inputs {
+            b.add_ingredient(ingredient(serde_json::to_value(Body::of(input, INPUT_TO))?)?);
+        }
+        b.add_assertion(assertion::ACTIONS, &assertion::actions(s))?;
+        // The SDK drops one version suffix from labels that it does not know.
+        b.add_assertion(
+            format!("{}.v1", assertion::ASSET_TYPE),
+            &assertion::asset_type(s),
+        )?;
+        let mut hash = DataHash::new("whole file", "sha256");
+        hash.set_hash(s.asset.digests.sha256.0.to_vec());
+        b.add_assertion(DataHash::LABEL, &hash)?;
+        b.add_assertion(assertion::VERSION, &VersionBody::of(s))?;
+        match OriginBody::of(&s.origin) {
+            OriginBody::Run(run) => b.add_assertion(assertion::RUN, &run)?,
+            OriginBody::Registered(r) => b.add_assertion(assertion::REGISTERED, &r)?,
+        };
+        if !s.withheld.is_empty() {
+            b.add_assertion(assertion::WITHHELD, &WithheldBody::of(&s.withheld))?;
+        }
+        Ok(b.sign_embeddable("application/c2pa")?)
+    }
+}
+
+fn ingredient(value: serde_json::Value) -> Result<Ingredient, SealError> {
+    Ok(serde_json::from_value(value)?)
+}
+
+/// Signs for the SDK without handing it the key.
+struct Pen(SigningKey);
+
+impl Signer for Pen {
+    fn sign(&self, data: &[u8]) -> c2pa::Result<Vec<u8>> {
+        Ok(self.0.sign(data).to_vec())
+    }
+
+    fn alg(&self) -> SigningAlg {
+        SigningAlg::Ed25519
+    }
+
+    fn certs(&self) -> c2pa::Result<Vec<Vec<u8>>> {
+        Ok(self.0.chain().to_vec())
+    }
+
+    fn reserve_size(&self) -> usize {
+        let certs = self.0.chain().iter().map(|c| c.len() + CERT_BYTES);
+        COSE_BYTES + certs.sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::Authority;
+    use crate::digest::{Blake3, Digests};
+    use crate::id::*;
+    use crate::statement::*;
+    use crate::vocabulary::*;
+
+    #[test]
+    fn dump() {
+        let tmp = tempfile::tempdir().unwrap();
+        let a = Authority::create(tmp.path()).unwrap();
+        let sealer = Sealer::new(a.issue(InstanceId([1; 16])).unwrap()).unwrap();
+        let node = NodeId([7; 16]);
+        let input = |i: u64| Input {
+            node: NodeRef::Version(VersionId { node, n: i }),
+            title: Some(format!("shard-{i}.parquet")),
+            digests: Some(Digests::of(format!("{i}").as_bytes())),
+            manifest: Some(ManifestRef { sha256: Sha256::of(b"x"), size: 5000 }),
+            media_type: "application/vnd.apache.parquet".into(),
+            kind: Kind::Opened,
+            grade: Grade::ProcessTree,
+            state: State::Sealed,
+        };
+        for n in [0, 1, 8] {
+            let s = Statement {
+                version: VersionId { node, n: 100 },
+                title: Some("model.safetensors".into()),
+                asset: Asset { digests: Digests::of(b"model"), media_type: "application/vnd.safetensors".into(), types: vec!["c2pa.types.model".into()] },
+                sealed_at: "2026-11-21T08:00:00Z".into(),
+                closed: Closed::Explicit,
+                status: None,
+                quiet: Quiet::Proven,
+                cut: Cut::Close,
+                parent: (n == 8).then(|| input(99)),
+                inputs: (0..n).map(input).collect(),
+                input_set: SetHead { size: n, root: Sha256::of(b"r") },
+                members: None,
+                origin: Origin::Run(RunStatement {
+                    id: RunId { instance: InstanceId([1; 16]), n: 3 },
+                    name: Some("demo".into()),
+                    meta: vec![("k".into(), "v".into())],
+                    how: RunHow::Declared,
+                    started: "2026-11-21T08:00:00Z".into(),
+                    process: 1, tree: 0, program: "python3.11".into(),
+                    program_digest: Some(Blake3::of(b"py")),
+                    confined: Confined::Confined, git: None, python: None,
+                }),
+                withheld: vec![Withheld { field: "path".into(), sha256: Sha256::of(b"p") }],
+                config: Sha256::of(b"c"),
+                instance: InstanceId([1; 16]),
+                hardware: Hardware::None,
+            };
+            let t = std::time::Instant::now();
+            let sealed = sealer.seal(&s).unwrap();
+            println!("{n}: {} bytes {:?}", sealed.manifest.len(), t.elapsed());
+            std::fs::write(format!("/tmp/fmt_{n}.c2pa"), &sealed.manifest).unwrap();
+            std::fs::write("/tmp/fmt_ca.pem", a.certificate_pem()).unwrap();
+        }
+    }
+}
