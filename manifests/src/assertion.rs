@@ -3,7 +3,9 @@
 pub(crate) mod body;
 pub(crate) mod decode;
 pub(crate) mod ingredient;
-pub(crate) mod trim;
+mod trim;
+
+pub use trim::{CUT_MARK, trim};
 
 use serde_json::{Value, json};
 

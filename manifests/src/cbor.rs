@@ -65,6 +65,13 @@ impl Writer {
     }
 }
 
+/// How many bytes the shortest head for `n` takes.
+pub(crate) fn head_len(n: u64) -> usize {
+    let mut w = Writer::default();
+    w.uint(n);
+    w.0.len()
+}
+
 /// Reads deterministic CBOR from untrusted bytes; anything not in its shortest form is refused.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
@@ -148,6 +155,16 @@ impl<'a> Reader<'a> {
     /// True when a byte string is next; nothing is consumed.
     pub(crate) fn at_bytes(&self) -> bool {
         self.all.get(self.at).is_some_and(|b| b >> 5 == BYTES)
+    }
+
+    /// Refuses anything but these bytes.
+    pub(crate) fn skip(&mut self, bytes: &[u8]) -> Result<(), CborError> {
+        if self.all[self.at..].starts_with(bytes) {
+            self.at += bytes.len();
+            Ok(())
+        } else {
+            Err(self.error("not the bytes that are written here"))
+        }
     }
 
     pub(crate) fn error(&self, what: &'static str) -> CborError {

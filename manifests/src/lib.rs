@@ -1,11 +1,12 @@
 //! What Atlas says about a file, how it is signed, and how it is checked. No FUSE, no daemon, no network of its own.
 
-mod assertion;
+pub mod assertion;
 pub mod authority;
 pub mod bytes;
 mod cbor;
 pub mod digest;
 pub mod history;
+mod frame;
 pub mod id;
 pub mod index;
 pub mod kind;

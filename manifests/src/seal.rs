@@ -8,15 +8,17 @@ use serde_json::json;
 
 use crate::assertion::body::{OriginBody, VersionBody, WithheldBody};
 use crate::assertion::ingredient::{INPUT_TO, Ingredient as Body, PARENT_OF};
-use crate::assertion::{self, trim};
+use crate::assertion;
 use crate::authority::SigningKey;
+use crate::cbor;
 use crate::digest::Sha256;
+use crate::frame::{Frame, FrameError};
 use crate::statement::{MAX_MANIFEST_BYTES, ManifestRef, Sealed, Statement};
 
-/// What a COSE_Sign1 takes beside its certificates, with some to spare; c2pa pads up to what is reserved.
-const COSE_BYTES: usize = 320;
-/// What an encoded certificate takes beside its own bytes.
-const CERT_BYTES: usize = 16;
+/// A COSE_Sign1 with one Ed25519 signature and an empty unprotected header, without certificates and the two lengths that depend on them.
+const COSE_BYTES: usize = 2 + 1 + 1 + 2 + 64;
+/// Its protected header without the certificates: algorithm and the label of `x5chain`.
+const PROTECTED_BYTES: usize = 1 + 2 + 2;
 
 /// Why a statement could not be sealed.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,9 @@ pub enum SealError {
     /// The SDK refused.
     #[error("cannot sign: {0}")]
     Sdk(#[from] c2pa::Error),
+    /// The SDK wrote what our own reader does not accept.
+    #[error("the SDK wrote an unexpected manifest ({0}); report this")]
+    Frame(FrameError),
     /// A part could not be encoded.
     #[error("cannot encode: {0}")]
     Encode(#[from] serde_json::Error),
@@ -67,16 +72,16 @@ impl Sealer {
         Ok(Self { context })
     }
 
-    /// Signs what `assertion::trim::trim` leaves of the statement, with as many of its inputs as fit, nearest first.
+    /// Signs what `assertion::trim` leaves of the statement, with as many of its inputs as fit, nearest first.
     pub fn seal(&self, statement: &Statement) -> Result<Sealed, SealError> {
         if statement.asset.digests.size == 0 {
             return Err(SealError::Empty);
         }
-        let mut said = trim::trim(statement);
+        let mut said = assertion::trim(statement);
         loop {
             let manifest = self.sign(&said)?;
             if manifest.len() < MAX_MANIFEST_BYTES {
-                let urn = crate::read::urn(&manifest).unwrap_or_default();
+                let urn = Frame::parse(&manifest).map_err(SealError::Frame)?.urn.to_owned();
                 return Ok(Sealed {
                     reference: ManifestRef {
                         sha256: Sha256::of(&manifest),
@@ -152,71 +157,12 @@ impl Signer for Pen {
         Ok(self.0.chain().to_vec())
     }
 
+    /// Exactly what is needed, so that c2pa pads nothing: padding is not signed, and would be the one place where a changed byte changes nothing.
     fn reserve_size(&self) -> usize {
-        let certs = self.0.chain().iter().map(|c| c.len() + CERT_BYTES);
-        COSE_BYTES + certs.sum::<usize>()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::authority::Authority;
-    use crate::digest::{Blake3, Digests};
-    use crate::id::*;
-    use crate::statement::*;
-    use crate::vocabulary::*;
-
-    #[test]
-    fn dump() {
-        let tmp = tempfile::tempdir().unwrap();
-        let a = Authority::create(tmp.path()).unwrap();
-        let sealer = Sealer::new(a.issue(InstanceId([1; 16])).unwrap()).unwrap();
-        let node = NodeId([7; 16]);
-        let input = |i: u64| Input {
-            node: NodeRef::Version(VersionId { node, n: i }),
-            title: Some(format!("shard-{i}.parquet")),
-            digests: Some(Digests::of(format!("{i}").as_bytes())),
-            manifest: Some(ManifestRef { sha256: Sha256::of(b"x"), size: 5000 }),
-            media_type: "application/vnd.apache.parquet".into(),
-            kind: Kind::Opened,
-            grade: Grade::ProcessTree,
-            state: State::Sealed,
-        };
-        for n in [0, 1, 8] {
-            let s = Statement {
-                version: VersionId { node, n: 100 },
-                title: Some("model.safetensors".into()),
-                asset: Asset { digests: Digests::of(b"model"), media_type: "application/vnd.safetensors".into(), types: vec!["c2pa.types.model".into()] },
-                sealed_at: "2026-11-21T08:00:00Z".into(),
-                closed: Closed::Explicit,
-                status: None,
-                quiet: Quiet::Proven,
-                cut: Cut::Close,
-                parent: (n == 8).then(|| input(99)),
-                inputs: (0..n).map(input).collect(),
-                input_set: SetHead { size: n, root: Sha256::of(b"r") },
-                members: None,
-                origin: Origin::Run(RunStatement {
-                    id: RunId { instance: InstanceId([1; 16]), n: 3 },
-                    name: Some("demo".into()),
-                    meta: vec![("k".into(), "v".into())],
-                    how: RunHow::Declared,
-                    started: "2026-11-21T08:00:00Z".into(),
-                    process: 1, tree: 0, program: "python3.11".into(),
-                    program_digest: Some(Blake3::of(b"py")),
-                    confined: Confined::Confined, git: None, python: None,
-                }),
-                withheld: vec![Withheld { field: "path".into(), sha256: Sha256::of(b"p") }],
-                config: Sha256::of(b"c"),
-                instance: InstanceId([1; 16]),
-                hardware: Hardware::None,
-            };
-            let t = std::time::Instant::now();
-            let sealed = sealer.seal(&s).unwrap();
-            println!("{n}: {} bytes {:?}", sealed.manifest.len(), t.elapsed());
-            std::fs::write(format!("/tmp/fmt_{n}.c2pa"), &sealed.manifest).unwrap();
-            std::fs::write("/tmp/fmt_ca.pem", a.certificate_pem()).unwrap();
-        }
+        let string = |n: usize| cbor::head_len(n as u64) + n;
+        let chain = self.0.chain();
+        let certs: usize = chain.iter().map(|c| string(c.len())).sum();
+        let array = usize::from(chain.len() > 1);
+        COSE_BYTES + string(PROTECTED_BYTES + array + certs)
     }
 }
