@@ -15,7 +15,7 @@ const STYLES: Styles = Styles::styled()
     .placeholder(AnsiColor::Cyan.on_default());
 
 /// What `--version` prints: the program, and the formats that it reads and writes.
-pub const VERSION: &str = concat!(
+pub(crate) const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\nstate     FORMAT 1\nmanifest  C2PA claim v2, org.atlasfs assertions\nchannel   v1\nbundle    1"
 );
@@ -38,7 +38,7 @@ Exit codes (for several findings the first of this order):
     infer_long_args = false,
     disable_help_subcommand = true
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// Flags that every verb takes.
     #[command(flatten)]
     pub global: Global,
@@ -49,7 +49,7 @@ pub struct Cli {
 
 /// Flags that every verb takes.
 #[derive(Debug, Clone, Args)]
-pub struct Global {
+pub(crate) struct Global {
     /// Print JSON on standard output instead of text
     #[arg(long, global = true)]
     pub json: bool,
@@ -66,7 +66,7 @@ pub struct Global {
 
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Color {
+pub(crate) enum Color {
     /// On a terminal, unless NO_COLOR is set.
     Auto,
     /// Always.
@@ -77,7 +77,7 @@ pub enum Color {
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// Run a command as one run with a name, and record it whatever becomes of it
     Run(RunArgs),
     /// List runs, newest first
@@ -122,7 +122,7 @@ Exit codes: that of the command; 128 + n when signal n ended it; 125 when atlasc
 126 when the command cannot be executed, 127 when it is not found.
 
 Example: atlasctl run --name resnet50 --meta seed=1 -- python train.py --epochs 3")]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Name of the run
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -140,7 +140,7 @@ pub struct RunArgs {
 
 /// `atlasctl runs`.
 #[derive(Debug, Args)]
-pub struct RunsArgs {
+pub(crate) struct RunsArgs {
     /// Only runs that ended with another code than 0
     #[arg(long)]
     pub failed: bool,
@@ -151,7 +151,7 @@ pub struct RunsArgs {
 
 /// `atlasctl show`.
 #[derive(Debug, Args)]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// A path, a digest (or 8 and more of its hex digits), or a run's id or name
     #[arg(value_name = "PATH|DIGEST|RUN", value_hint = ValueHint::AnyPath)]
     pub what: OsString,
@@ -159,7 +159,7 @@ pub struct ShowArgs {
 
 /// `atlasctl ls`.
 #[derive(Debug, Args)]
-pub struct LsArgs {
+pub(crate) struct LsArgs {
     /// The directory
     #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
@@ -173,7 +173,7 @@ files that the run made and deleted, and each program file by itself.
 
 Kinds: read (its bytes were seen to go), opened, parent (the version it replaced), set (some member of a \
 registered set), code. Grades: copied, same-process, process-tree, run.")]
-pub struct LineageArgs {
+pub(crate) struct LineageArgs {
     /// A path, or a digest (or 8 and more of its hex digits)
     #[arg(value_name = "PATH|DIGEST", value_hint = ValueHint::AnyPath)]
     pub what: OsString,
@@ -204,7 +204,7 @@ there by digest, and beside the file as PATH.c2pa. Trusted are the authorities i
 A directory that was registered is checked as a set: each member, none missing, none more.
 
 A check says affirming, warning, contraindicated or none; none means that there was nothing to check.")]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// Files, or directories that were registered or are walked with --recursive
     #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
@@ -224,7 +224,7 @@ pub struct VerifyArgs {
 
 /// `atlasctl register`.
 #[derive(Debug, Args)]
-pub struct RegisterArgs {
+pub(crate) struct RegisterArgs {
     /// Files or directories on a live mount; a directory becomes one set
     #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
@@ -239,7 +239,7 @@ pub struct RegisterArgs {
 /// `atlasctl export`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["output", "bundle"]))]
-pub struct ExportArgs {
+pub(crate) struct ExportArgs {
     /// The file whose manifest is exported
     #[arg(value_name = "PATH|DIGEST", value_hint = ValueHint::AnyPath)]
     pub what: OsString,
@@ -264,7 +264,7 @@ pub struct ExportArgs {
 
 /// `atlasctl sync`.
 #[derive(Debug, Args)]
-pub struct SyncArgs {
+pub(crate) struct SyncArgs {
     /// A path on the mount; the working directory unless given
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub at: Option<PathBuf>,
@@ -275,7 +275,7 @@ pub struct SyncArgs {
 
 /// `atlasctl status`.
 #[derive(Debug, Args)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// A path on one mount; all live mounts unless given
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub at: Option<PathBuf>,
@@ -283,7 +283,7 @@ pub struct StatusArgs {
 
 /// `atlasctl trust`.
 #[derive(Debug, Subcommand)]
-pub enum TrustVerb {
+pub(crate) enum TrustVerb {
     /// Believe an authority from now on
     Add {
         /// Its certificate
@@ -302,7 +302,7 @@ pub enum TrustVerb {
 
 /// `atlasctl doctor`.
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// The backing directory, its mount, or a path in either; the working directory unless given
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub at: Option<PathBuf>,
@@ -316,7 +316,7 @@ pub struct DoctorArgs {
 
 /// `atlasctl completions`.
 #[derive(Debug, Args)]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     pub shell: Shell,
@@ -324,7 +324,7 @@ pub struct CompletionsArgs {
 
 /// `atlasctl man`.
 #[derive(Debug, Args)]
-pub struct ManArgs {
+pub(crate) struct ManArgs {
     /// Write atlasctl.1 and one page for each verb here, instead of printing the first
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,

@@ -20,14 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection to one daemon. Requests are asked one after the other.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     socket: PathBuf,
     stream: Mutex<BufReader<UnixStream>>,
 }
 
 /// Why a question had no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub(crate) enum AskError {
     /// Nobody listens there, or the connection broke.
     #[error("{0}")]
     Gone(String),
@@ -58,7 +58,7 @@ impl From<AskError> for ShelfError {
 
 impl Client {
     /// Connects. The daemon learns from the kernel who asks.
-    pub fn connect(socket: &Path) -> Result<Self, AskError> {
+    pub(crate) fn connect(socket: &Path) -> Result<Self, AskError> {
         let stream = UnixStream::connect(socket).map_err(|e| {
             let remedy = match e.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -76,12 +76,12 @@ impl Client {
     }
 
     /// Asks one question that has one answer.
-    pub fn ask(&self, ask: Ask) -> Result<Say, AskError> {
+    pub(crate) fn ask(&self, ask: Ask) -> Result<Say, AskError> {
         self.ask_for(ask, PATIENCE, |_, _, _| ())
     }
 
     /// Asks one question, waits at most `patience` between two replies, and hands on its progress: files, of how many, bytes.
-    pub fn ask_for(
+    pub(crate) fn ask_for(
         &self,
         ask: Ask,
         patience: Duration,
@@ -111,7 +111,7 @@ impl Client {
     }
 
     /// What the daemon is doing.
-    pub fn status(&self) -> Result<Status, AskError> {
+    pub(crate) fn status(&self) -> Result<Status, AskError> {
         match self.ask(Ask::Status)? {
             Say::Status(status) => Ok(*status),
             _ => Err(self.unexpected()),
@@ -119,7 +119,7 @@ impl Client {
     }
 
     /// The answer is of another kind than the question: the daemon is of another version.
-    pub fn unexpected(&self) -> AskError {
+    pub(crate) fn unexpected(&self) -> AskError {
         self.gone("an answer that this atlasctl does not know: use that of the daemon's version")
     }
 

@@ -9,70 +9,41 @@ use crate::view::escape;
 
 /// An exit code. The numbers are a contract; new ones may be added, none changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Code(pub u8);
+pub(crate) struct Code(pub u8);
 
 impl Code {
     /// All went well.
-    pub const OK: Self = Self(0);
+    pub(crate) const OK: Self = Self(0);
     /// Any other error.
-    pub const ERROR: Self = Self(1);
+    pub(crate) const ERROR: Self = Self(1);
     /// The command line makes no sense.
-    pub const USAGE: Self = Self(2);
+    pub(crate) const USAGE: Self = Self(2);
     /// There is no manifest.
-    pub const NO_MANIFEST: Self = Self(3);
+    pub(crate) const NO_MANIFEST: Self = Self(3);
     /// The content is not what was sealed.
-    pub const DIFFERS: Self = Self(4);
+    pub(crate) const DIFFERS: Self = Self(4);
     /// The signature, or the certificate behind it, is not trusted.
-    pub const UNTRUSTED: Self = Self(5);
+    pub(crate) const UNTRUSTED: Self = Self(5);
     /// Evidence was refused.
-    pub const EVIDENCE: Self = Self(6);
+    pub(crate) const EVIDENCE: Self = Self(6);
     /// The writer was killed, or a member of a set is missing or extra.
-    pub const INCOMPLETE: Self = Self(7);
+    pub(crate) const INCOMPLETE: Self = Self(7);
     /// An ancestor cannot be verified.
-    pub const ANCESTOR: Self = Self(8);
+    pub(crate) const ANCESTOR: Self = Self(8);
     /// No daemon can be reached.
-    pub const NO_DAEMON: Self = Self(9);
+    pub(crate) const NO_DAEMON: Self = Self(9);
     /// The evidence is simulated.
-    pub const SIMULATED: Self = Self(10);
+    pub(crate) const SIMULATED: Self = Self(10);
     /// `run` itself failed, before or beside its command.
-    pub const RUN_FAILED: Self = Self(125);
+    pub(crate) const RUN_FAILED: Self = Self(125);
     /// `run`: the command cannot be executed.
-    pub const CANNOT_EXEC: Self = Self(126);
+    pub(crate) const CANNOT_EXEC: Self = Self(126);
     /// `run`: the command is not found.
-    pub const NOT_FOUND: Self = Self(127);
+    pub(crate) const NOT_FOUND: Self = Self(127);
     /// Interrupted from the keyboard.
-    pub const INTERRUPTED: Self = Self(130);
+    pub(crate) const INTERRUPTED: Self = Self(130);
     /// Standard output was closed before everything was said: as if SIGPIPE had ended us, never 0.
-    pub const CLOSED_PIPE: Self = Self(141);
-
-    /// For several findings: the first of these wins.
-    const ORDER: [Self; 12] = [
-        Self::USAGE,
-        Self::INTERRUPTED,
-        Self::ERROR,
-        Self::UNTRUSTED,
-        Self::EVIDENCE,
-        Self::DIFFERS,
-        Self::INCOMPLETE,
-        Self::ANCESTOR,
-        Self::SIMULATED,
-        Self::NO_MANIFEST,
-        Self::NO_DAEMON,
-        Self::OK,
-    ];
-
-    /// The one of two codes that a command with both findings ends with. An unknown code counts as an error.
-    pub fn worse(self, other: Self) -> Self {
-        let rank = |code: Self| {
-            let known = Self::ORDER.iter().position(|c| *c == code);
-            known.unwrap_or(2)
-        };
-        if rank(other) < rank(self) {
-            other
-        } else {
-            self
-        }
-    }
+    pub(crate) const CLOSED_PIPE: Self = Self(141);
 }
 
 impl From<i32> for Code {
@@ -84,7 +55,7 @@ impl From<i32> for Code {
 
 /// Why a command stops: a code, and one line that names the thing and says what to do.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// What the process ends with.
     pub code: Code,
     /// `thing: what: remedy`, not yet escaped; empty when there is nothing to say.
@@ -93,7 +64,7 @@ pub struct Failure {
 
 impl Failure {
     /// A failure with a line of its own.
-    pub fn new(code: Code, text: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, text: impl Into<String>) -> Self {
         Self {
             code,
             text: text.into(),
@@ -101,22 +72,22 @@ impl Failure {
     }
 
     /// Any other error.
-    pub fn error(text: impl Into<String>) -> Self {
+    pub(crate) fn error(text: impl Into<String>) -> Self {
         Self::new(Code::ERROR, text)
     }
 
     /// Reading or writing `thing` failed.
-    pub fn io(thing: impl fmt::Display, error: &io::Error) -> Self {
+    pub(crate) fn io(thing: impl fmt::Display, error: &io::Error) -> Self {
         Self::error(format!("{thing}: {}", reason(error)))
     }
 
     /// A command that has said all on standard output already.
-    pub fn silent(code: Code) -> Self {
+    pub(crate) fn silent(code: Code) -> Self {
         Self::new(code, "")
     }
 
     /// The line for standard error, safe for a terminal; `None` when there is nothing to say.
-    pub fn line(&self) -> Option<String> {
+    pub(crate) fn line(&self) -> Option<String> {
         (!self.text.is_empty()).then(|| format!("atlasctl: {}", escape::line(&self.text)))
     }
 }
@@ -132,7 +103,7 @@ impl From<ShelfError> for Failure {
 }
 
 /// The system's words for an error, without the number that Rust appends.
-pub fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error ") {
         Some(at) if error.raw_os_error().is_some() => text[..at].to_lowercase(),
@@ -143,24 +114,6 @@ pub fn reason(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn of_two_findings_the_contract_names_the_code() {
-        let worst = |codes: &[u8]| {
-            codes
-                .iter()
-                .map(|c| Code(*c))
-                .reduce(Code::worse)
-                .unwrap()
-                .0
-        };
-        assert_eq!(worst(&[0, 3]), 3);
-        assert_eq!(worst(&[3, 4, 5, 7]), 5);
-        assert_eq!(worst(&[8, 7, 3]), 7);
-        assert_eq!(worst(&[5, 1]), 1);
-        assert_eq!(worst(&[4, 130]), 130);
-        assert_eq!(worst(&[0, 99]), 99, "an unknown code means failure");
-    }
 
     #[test]
     fn an_error_is_one_line_whatever_the_file_is_called() {

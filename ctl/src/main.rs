@@ -3,7 +3,9 @@
 mod cli;
 mod client;
 mod command;
+mod evidence;
 mod exit;
+mod find;
 mod place;
 mod usage;
 mod view;

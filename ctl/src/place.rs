@@ -19,7 +19,7 @@ const HELLO: Duration = Duration::from_secs(5);
 
 /// A path as asked, and where it really is.
 #[derive(Debug)]
-pub struct Located {
+pub(crate) struct Located {
     /// The parent's canonical path and the last component. A link in the last component is followed: the link itself has no
     /// content and no history.
     pub real: PathBuf,
@@ -29,7 +29,7 @@ pub struct Located {
 
 /// Where a path lies.
 #[derive(Debug)]
-pub enum Place {
+pub(crate) enum Place {
     /// On a live mount of ours.
     Live {
         /// What the daemon says of itself.
@@ -51,7 +51,7 @@ pub enum Place {
 }
 
 /// Finds out where a path is. The path itself need not exist.
-pub fn locate(path: &Path) -> Result<Located, Failure> {
+pub(crate) fn locate(path: &Path) -> Result<Located, Failure> {
     let real = resolve(path).map_err(|e| unreachable_path(path, &e))?;
     let place = match live(&real)? {
         Some(place) => place,
@@ -61,7 +61,7 @@ pub fn locate(path: &Path) -> Result<Located, Failure> {
 }
 
 /// Every daemon that answers on this machine and lets us ask.
-pub fn daemons() -> Vec<(Client, Status)> {
+pub(crate) fn daemons() -> Vec<(Client, Status)> {
     let mut found = Vec::new();
     for dir in socket_dirs() {
         let Ok(entries) = fs::read_dir(dir) else {

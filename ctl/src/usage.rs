@@ -11,7 +11,7 @@ use crate::exit::Code;
 use crate::view::{escape, out};
 
 /// Prints help or version on standard output, or one line about the mistake on standard error; says what to end with.
-pub fn refuse(error: &clap::Error, args: impl Iterator<Item = OsString>) -> ExitCode {
+pub(crate) fn refuse(error: &clap::Error, args: impl Iterator<Item = OsString>) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             return match error.print() {

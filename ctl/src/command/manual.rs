@@ -9,7 +9,7 @@ use crate::exit::{Code, Failure};
 use crate::view::out::Out;
 
 /// Prints a completion script.
-pub fn completions(args: &CompletionsArgs, out: &mut Out) -> Result<Code, Failure> {
+pub(crate) fn completions(args: &CompletionsArgs, out: &mut Out) -> Result<Code, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "atlasctl", &mut script);
     out.text(&String::from_utf8_lossy(&script))?;
@@ -17,7 +17,7 @@ pub fn completions(args: &CompletionsArgs, out: &mut Out) -> Result<Code, Failur
 }
 
 /// Prints atlasctl.1, or writes it and a page for each verb to a directory.
-pub fn man(args: &ManArgs, out: &mut Out) -> Result<Code, Failure> {
+pub(crate) fn man(args: &ManArgs, out: &mut Out) -> Result<Code, Failure> {
     let Some(dir) = &args.dir else {
         let mut page = Vec::new();
         clap_mangen::Man::new(Cli::command())

@@ -43,7 +43,7 @@ struct Row<'a> {
 }
 
 /// Registers; each path becomes one version, a directory one set.
-pub fn register(args: &RegisterArgs, json: bool, out: &mut Out) -> Result<Code, Failure> {
+pub(crate) fn register(args: &RegisterArgs, json: bool, out: &mut Out) -> Result<Code, Failure> {
     let (socket, paths) = one_mount(&args.paths)?;
     let client = Client::connect(&socket)?;
     let mut progress = Progress::new();
@@ -61,8 +61,13 @@ pub fn register(args: &RegisterArgs, json: bool, out: &mut Out) -> Result<Code, 
         return Err(client.unexpected().into());
     };
     if json {
-        let registered = rows.iter().map(|r| Registered { path: r.path.as_ref().into(), row: summary(r) });
-        out.json(&Document { registered: registered.collect() })?;
+        let registered = rows.iter().map(|r| Registered {
+            path: r.path.as_ref().into(),
+            row: summary(r),
+        });
+        out.json(&Document {
+            registered: registered.collect(),
+        })?;
     } else {
         for r in &rows {
             out.line(&line(r))?;
@@ -87,9 +92,18 @@ fn line(r: &VersionRow) -> String {
         (None, Some(d)) => amount::size(d.size),
         (None, None) => String::new(),
     };
-    let digest = r.digests.map_or(String::new(), |d| amount::prefix(&d.blake3.hex()).to_owned());
-    let reason = r.reason.as_deref().map_or(String::new(), |t| format!(" ({})", escape::line(t)));
-    format!("{}  {}  {what}  {digest}{reason}", r.state, row::path(r.path.as_ref()))
+    let digest = r.digests.map_or(String::new(), |d| {
+        amount::prefix(&d.blake3.hex()).to_owned()
+    });
+    let reason = r
+        .reason
+        .as_deref()
+        .map_or(String::new(), |t| format!(" ({})", escape::line(t)));
+    format!(
+        "{}  {}  {what}  {digest}{reason}",
+        r.state,
+        row::path(r.path.as_ref())
+    )
 }
 
 /// All paths lie on one live mount: its socket, and their paths below SOURCE.
@@ -108,7 +122,9 @@ fn one_mount(paths: &[PathBuf]) -> Result<(PathBuf, Vec<PathBytes>), Failure> {
         all.push(PathBytes::from(below));
     }
     // clap demands one path at least.
-    socket.map(|s| (s, all)).ok_or_else(|| Failure::new(Code::USAGE, "register: no path: give one"))
+    socket
+        .map(|s| (s, all))
+        .ok_or_else(|| Failure::new(Code::USAGE, "register: no path: give one"))
 }
 
 fn on_mount(path: &Path) -> Result<(PathBuf, PathBuf), Failure> {

@@ -17,7 +17,7 @@ struct Document {
 }
 
 /// Shows one daemon, or all of them.
-pub fn status(args: &StatusArgs, json: bool, out: &mut Out) -> Result<Code, Failure> {
+pub(crate) fn status(args: &StatusArgs, json: bool, out: &mut Out) -> Result<Code, Failure> {
     let mounts = match &args.at {
         Some(path) => match place::locate(path)?.place {
             Place::Live { status, .. } => vec![*status],
@@ -25,13 +25,19 @@ pub fn status(args: &StatusArgs, json: bool, out: &mut Out) -> Result<Code, Fail
                 let path = path.display();
                 return Err(Failure::new(
                     Code::NO_DAEMON,
-                    format!("{path}: not on a live mount: start one with atlas-fs mount SOURCE MOUNTPOINT"),
+                    format!(
+                        "{path}: not on a live mount: start one with atlas-fs mount SOURCE MOUNTPOINT"
+                    ),
                 ));
             }
         },
         None => everywhere(),
     };
-    let code = if mounts.is_empty() { Code::NO_DAEMON } else { Code::OK };
+    let code = if mounts.is_empty() {
+        Code::NO_DAEMON
+    } else {
+        Code::OK
+    };
     if json {
         out.json(&Document { mounts })?;
     } else {
@@ -53,7 +59,10 @@ pub fn status(args: &StatusArgs, json: bool, out: &mut Out) -> Result<Code, Fail
 
 /// The daemons that answer, and the mount of the working directory, whose socket may be out of reach.
 fn everywhere() -> Vec<Status> {
-    let mut all: Vec<Status> = place::daemons().into_iter().map(|(_, status)| status).collect();
+    let mut all: Vec<Status> = place::daemons()
+        .into_iter()
+        .map(|(_, status)| status)
+        .collect();
     if let Ok(here) = place::locate(std::path::Path::new("."))
         && let Place::Live { status, .. } = here.place
         && all.iter().all(|s| s.instance != status.instance)
@@ -74,19 +83,36 @@ fn describe(s: &Status, now: Timestamp, paint: Paint) -> String {
         text.push_str(&format!("  {} {value}\n", paint.dim(&format!("{key:<10}"))));
     };
     let access = if s.read_only { ", read-only" } else { "" };
-    row("io", format!("{}{access} ({})", escape::line(&s.io), escape::line(&s.io_reason)));
+    row(
+        "io",
+        format!(
+            "{}{access} ({})",
+            escape::line(&s.io),
+            escape::line(&s.io_reason)
+        ),
+    );
     row("sealed", amount::counted(s.sealed, "version", "versions"));
-    let pending = format!("{} to seal, {} open for writing", amount::count(s.pending), amount::count(s.open));
+    let pending = format!(
+        "{} to seal, {} open for writing",
+        amount::count(s.pending),
+        amount::count(s.open)
+    );
     row("pending", pending);
     if s.behind > 0 {
         let behind = amount::counted(s.behind, "change", "changes");
-        row("behind", paint.warn(&format!("{behind} did not come through the mount")));
+        row(
+            "behind",
+            paint.warn(&format!("{behind} did not come through the mount")),
+        );
     }
     row("hardware", escape::line(&s.hardware));
     row("authority", s.authority.to_string());
     row("state", name(&s.state));
     row("socket", name(&s.socket));
-    row("daemon", format!("process {}, version {}", s.pid, escape::line(&s.version)));
+    row(
+        "daemon",
+        format!("process {}, version {}", s.pid, escape::line(&s.version)),
+    );
     row("mounted", amount::age(&s.mounted_at, now));
     for warning in &s.warnings {
         row("warning", paint.warn(&escape::line(warning)));

@@ -23,7 +23,7 @@ struct Document {
 }
 
 /// Waits; code 1 when the time is over and something is still on its way.
-pub fn sync(args: &SyncArgs, json: bool, out: &mut Out) -> Result<Code, Failure> {
+pub(crate) fn sync(args: &SyncArgs, json: bool, out: &mut Out) -> Result<Code, Failure> {
     let clients = clients(args)?;
     let end = Instant::now() + Duration::from_secs(args.timeout);
     let mut progress = Progress::new();
@@ -68,7 +68,10 @@ fn clients(args: &SyncArgs) -> Result<Vec<Client>, Failure> {
     if let Place::Live { status, .. } = place::locate(here)?.place {
         return Ok(vec![Client::connect(status.socket.as_path())?]);
     }
-    let all: Vec<_> = place::daemons().into_iter().map(|(client, _)| client).collect();
+    let all: Vec<_> = place::daemons()
+        .into_iter()
+        .map(|(client, _)| client)
+        .collect();
     if args.at.is_some() || all.is_empty() {
         let here = here.display();
         return Err(Failure::new(

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 /// Bytes in powers of 1000, three digits: `0 B`, `999 B`, `1.2 MB`.
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {
         return format!("{bytes} B");
@@ -22,7 +22,7 @@ pub fn size(bytes: u64) -> String {
 }
 
 /// A number with a comma every three digits.
-pub fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, c) in digits.chars().enumerate() {
@@ -35,12 +35,12 @@ pub fn count(n: u64) -> String {
 }
 
 /// `1 file`, `1,437 files`.
-pub fn counted(n: u64, one: &str, many: &str) -> String {
+pub(crate) fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
 /// How long ago an RFC 3339 time was, as seen at `now`; the text itself when it is no time.
-pub fn age(time: &str, now: Timestamp) -> String {
+pub(crate) fn age(time: &str, now: Timestamp) -> String {
     match time.parse::<Timestamp>() {
         Ok(then) => {
             let seconds = now.as_second() - then.as_second();
@@ -55,7 +55,7 @@ pub fn age(time: &str, now: Timestamp) -> String {
 }
 
 /// How long it was from one RFC 3339 time to another; `None` when either is no time.
-pub fn between(from: &str, to: &str) -> Option<String> {
+pub(crate) fn between(from: &str, to: &str) -> Option<String> {
     let from: Timestamp = from.parse().ok()?;
     let to: Timestamp = to.parse().ok()?;
     let ms = to.as_millisecond().saturating_sub(from.as_millisecond());
@@ -68,7 +68,7 @@ pub fn between(from: &str, to: &str) -> Option<String> {
 }
 
 /// The first twelve hex digits of a digest: enough to name content to any verb.
-pub fn prefix(hex: &str) -> &str {
+pub(crate) fn prefix(hex: &str) -> &str {
     hex.get(..12).unwrap_or(hex)
 }
 

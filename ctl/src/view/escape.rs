@@ -7,7 +7,7 @@ const LONGEST: usize = 400;
 
 /// True for a character that a terminal, or a reader's eye, may take for something else: controls (C0, DEL, C1),
 /// line and paragraph separators, and the marks that change the direction of text or take no room.
-pub fn unsafe_to_show(c: char) -> bool {
+pub(crate) fn unsafe_to_show(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -15,7 +15,7 @@ pub fn unsafe_to_show(c: char) -> bool {
 }
 
 /// A name or path: one line, and one spelling for each name (a backslash is doubled, a byte that is not UTF-8 is `\xff`).
-pub fn name(bytes: &[u8]) -> String {
+pub(crate) fn name(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -33,7 +33,7 @@ pub fn name(bytes: &[u8]) -> String {
 }
 
 /// A composed message, whose own backslashes stand for themselves: one line.
-pub fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         push(&mut out, c);
@@ -42,7 +42,7 @@ pub fn line(text: &str) -> String {
 }
 
 /// An argument list as a person would type it; arguments with spaces or marks of the shell are quoted. Cut off when it is very long.
-pub fn argv<'a>(args: impl IntoIterator<Item = &'a [u8]>) -> String {
+pub(crate) fn argv<'a>(args: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut out = String::new();
     let mut length = 0;
     for arg in args {
@@ -67,7 +67,7 @@ pub fn argv<'a>(args: impl IntoIterator<Item = &'a [u8]>) -> String {
 }
 
 /// Text of at most `most` characters: the middle of a longer one is replaced by `...`.
-pub fn short(text: &str, most: usize) -> String {
+pub(crate) fn short(text: &str, most: usize) -> String {
     let count = text.chars().count();
     if count <= most {
         return text.to_owned();

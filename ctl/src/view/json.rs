@@ -7,12 +7,12 @@ use serde::Serialize;
 use crate::view::escape::unsafe_to_show;
 
 /// One document, indented.
-pub fn document<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String> {
+pub(crate) fn document<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|text| harmless(&text))
 }
 
 /// One document on one line.
-pub fn line<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String> {
+pub(crate) fn line<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String> {
     serde_json::to_string(value).map(|text| harmless(&text))
 }
 

@@ -1,11 +1,13 @@
 //! How answers look to a person or a program. Nothing here asks or decides anything.
 
-pub mod amount;
-pub mod escape;
-pub mod json;
-pub mod out;
-pub mod paint;
-pub mod progress;
-pub mod row;
-pub mod table;
-pub mod tree;
+pub(crate) mod amount;
+pub(crate) mod escape;
+pub(crate) mod json;
+pub(crate) mod out;
+pub(crate) mod paint;
+pub(crate) mod progress;
+pub(crate) mod row;
+#[cfg(test)]
+pub(crate) mod sample;
+pub(crate) mod table;
+pub(crate) mod tree;

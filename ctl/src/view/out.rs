@@ -8,7 +8,7 @@ use crate::exit::{Code, Failure};
 use crate::view::{escape, json, paint::Paint};
 
 /// Standard output, buffered. A closed pipe ends the command quietly with `Code::CLOSED_PIPE`.
-pub struct Out {
+pub(crate) struct Out {
     to: BufWriter<Stdout>,
     /// Colours for what is printed here.
     pub paint: Paint,
@@ -16,7 +16,7 @@ pub struct Out {
 
 impl Out {
     /// Standard output with these colours.
-    pub fn new(paint: Paint) -> Self {
+    pub(crate) fn new(paint: Paint) -> Self {
         Self {
             to: BufWriter::with_capacity(1 << 16, io::stdout()),
             paint,
@@ -24,24 +24,24 @@ impl Out {
     }
 
     /// Prints one line; what is untrusted in it was escaped by whoever composed it.
-    pub fn line(&mut self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
         self.bytes(text.as_bytes())?;
         self.bytes(b"\n")
     }
 
     /// Prints several lines that end in newlines already.
-    pub fn text(&mut self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
         self.bytes(text.as_bytes())
     }
 
     /// Prints one JSON document and a newline.
-    pub fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+    pub(crate) fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
         let text = json::document(value).map_err(|e| Failure::error(format!("JSON: {e}")))?;
         self.line(&text)
     }
 
     /// Makes what was printed visible.
-    pub fn flush(&mut self) -> Result<(), Failure> {
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.to.flush().map_err(|e| closed(&e))
     }
 
@@ -51,7 +51,7 @@ impl Out {
 }
 
 /// Prints one message on standard error, escaped. A closed standard error is nobody's fault.
-pub fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", escape::line(text));
 }
 

@@ -9,16 +9,16 @@ use crate::cli::Color;
 
 /// Whether text is painted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Paint {
+pub(crate) struct Paint {
     on: bool,
 }
 
 impl Paint {
     /// Paints nothing.
-    pub const PLAIN: Self = Self { on: false };
+    pub(crate) const PLAIN: Self = Self { on: false };
 
     /// What `--color`, the environment (NO_COLOR, CLICOLOR_FORCE, TERM) and the kind of standard output ask for.
-    pub fn for_stdout(color: Color) -> Self {
+    pub(crate) fn for_stdout(color: Color) -> Self {
         let on = match color {
             Color::Always => true,
             Color::Never => false,
@@ -35,32 +35,32 @@ impl Paint {
     }
 
     /// What matters most in a line.
-    pub fn strong(self, text: &str) -> String {
+    pub(crate) fn strong(self, text: &str) -> String {
         self.with(text, Style::new().bold())
     }
 
     /// What may be skipped.
-    pub fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.with(text, Style::new().dimmed())
     }
 
     /// Checked, and good.
-    pub fn good(self, text: &str) -> String {
+    pub(crate) fn good(self, text: &str) -> String {
         self.with(text, Style::new().green())
     }
 
     /// Something a reader should know.
-    pub fn warn(self, text: &str) -> String {
+    pub(crate) fn warn(self, text: &str) -> String {
         self.with(text, Style::new().yellow())
     }
 
     /// Checked, and bad.
-    pub fn bad(self, text: &str) -> String {
+    pub(crate) fn bad(self, text: &str) -> String {
         self.with(text, Style::new().red().bold())
     }
 
     /// A state, in its colour.
-    pub fn state(self, text: &str, state: State) -> String {
+    pub(crate) fn state(self, text: &str, state: State) -> String {
         match state {
             State::Sealed | State::Logged => self.good(text),
             State::Incomplete | State::Superseded | State::Unattested => self.warn(text),
@@ -72,7 +72,7 @@ impl Paint {
     }
 
     /// A finding, in its colour.
-    pub fn tier(self, text: &str, tier: Tier) -> String {
+    pub(crate) fn tier(self, text: &str, tier: Tier) -> String {
         match tier {
             Tier::Affirming => self.good(text),
             Tier::Warning => self.warn(text),

@@ -8,7 +8,7 @@ use crate::view::escape;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A progress line. It is wiped when dropped.
-pub struct Progress {
+pub(crate) struct Progress {
     on: bool,
     shown: bool,
     last: Option<Instant>,
@@ -16,7 +16,7 @@ pub struct Progress {
 
 impl Progress {
     /// A line on standard error, if that is a terminal.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             on: io::stderr().is_terminal(),
             shown: false,
@@ -25,7 +25,7 @@ impl Progress {
     }
 
     /// Replaces the line, at most ten times a second.
-    pub fn set(&mut self, text: impl FnOnce() -> String) {
+    pub(crate) fn set(&mut self, text: impl FnOnce() -> String) {
         if !self.on || self.last.is_some_and(|at| at.elapsed() < PAUSE) {
             return;
         }
@@ -37,7 +37,7 @@ impl Progress {
     }
 
     /// Wipes the line, so that something else can be said.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {
             let mut to = io::stderr().lock();
             let _ = write!(to, "\r\x1b[K").and_then(|()| to.flush());

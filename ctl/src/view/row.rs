@@ -10,7 +10,7 @@ use crate::view::{amount, escape};
 
 /// A path as CONTRACTS 1 has it in JSON.
 #[derive(Debug, Clone, Serialize)]
-pub struct JsonPath {
+pub(crate) struct JsonPath {
     path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_b64: Option<String>,
@@ -26,7 +26,7 @@ impl From<Option<&PathBytes>> for JsonPath {
 }
 
 /// A path below SOURCE, or what stands for it when it is withheld.
-pub fn path(path: Option<&PathBytes>) -> String {
+pub(crate) fn path(path: Option<&PathBytes>) -> String {
     match path {
         Some(p) => escape::name(&p.0),
         None => "(path withheld)".to_owned(),
@@ -34,7 +34,7 @@ pub fn path(path: Option<&PathBytes>) -> String {
 }
 
 /// A node's name in a few characters: its path, else its content.
-pub fn node(row: &VersionRow) -> String {
+pub(crate) fn node(row: &VersionRow) -> String {
     match (&row.path, row.node) {
         (Some(p), _) => escape::name(&p.0),
         (None, NodeRef::Content(c)) => format!("content {}", amount::prefix(&c.hex())),
@@ -46,13 +46,13 @@ pub fn node(row: &VersionRow) -> String {
 }
 
 /// A run's id in a form short enough for a table, which `show` takes too.
-pub fn run_id(id: RunId) -> String {
+pub(crate) fn run_id(id: RunId) -> String {
     let instance = id.instance.to_string();
     format!("{}:{}", &instance[..8], id.n)
 }
 
 /// What a run is called: its name, else its command.
-pub fn run_title(run: &RunRow) -> String {
+pub(crate) fn run_title(run: &RunRow) -> String {
     match &run.name {
         Some(name) => escape::short(&escape::line(name), 60),
         None => escape::short(&command(run), 60),
@@ -60,7 +60,7 @@ pub fn run_title(run: &RunRow) -> String {
 }
 
 /// The command of a run, as it would be typed; what stands for it when it is withheld.
-pub fn command(run: &RunRow) -> String {
+pub(crate) fn command(run: &RunRow) -> String {
     if !run.argv.is_empty() {
         return escape::argv(run.argv.iter().map(|a| &a.0[..]));
     }
@@ -71,7 +71,7 @@ pub fn command(run: &RunRow) -> String {
 }
 
 /// How a run ended, in one or two words.
-pub fn outcome(run: &RunRow) -> String {
+pub(crate) fn outcome(run: &RunRow) -> String {
     match (&run.ended, run.exit) {
         (_, Some(0)) => "ok".to_owned(),
         (_, Some(code @ 129..=192)) => format!("killed {}", signal(code - 128)),
@@ -82,12 +82,12 @@ pub fn outcome(run: &RunRow) -> String {
 }
 
 /// True when a run is known to have ended badly.
-pub fn failed(run: &RunRow) -> bool {
+pub(crate) fn failed(run: &RunRow) -> bool {
     run.exit.is_some_and(|code| code != 0)
 }
 
 /// How a version's writer let go of it, in words.
-pub fn closed(closed: Closed, status: Option<i32>) -> String {
+pub(crate) fn closed(closed: Closed, status: Option<i32>) -> String {
     match (closed, status) {
         (Closed::Explicit, _) => "closed by its writer".to_owned(),
         (Closed::Exit, Some(code)) => format!("left open by its writer, which exited with {code}"),
@@ -98,7 +98,7 @@ pub fn closed(closed: Closed, status: Option<i32>) -> String {
 }
 
 /// Why an input is an input, in words.
-pub fn kind(kind: Kind) -> &'static str {
+pub(crate) fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Read => "read",
         Kind::Opened => "opened for reading",
@@ -109,7 +109,7 @@ pub fn kind(kind: Kind) -> &'static str {
 }
 
 /// How near reader and writer were, in words.
-pub fn grade(grade: Grade) -> &'static str {
+pub(crate) fn grade(grade: Grade) -> &'static str {
     match grade {
         Grade::Copied => "copied by the kernel",
         Grade::SameProcess => "by the process that wrote",
@@ -119,7 +119,7 @@ pub fn grade(grade: Grade) -> &'static str {
 }
 
 /// A state in a sentence, for those who meet it the first time.
-pub fn state(state: State) -> &'static str {
+pub(crate) fn state(state: State) -> &'static str {
     match state {
         State::Open => "open: someone is writing it",
         State::Held => "held: closed by its writer, but someone can still write it",
@@ -128,7 +128,9 @@ pub fn state(state: State) -> &'static str {
         State::Sealed => "sealed: signed and stored",
         State::Logged => "logged: signed, stored, and in the transparency log",
         State::Incomplete => "incomplete: it could not be sealed",
-        State::Superseded => "superseded: written again before its digest was done; there is no manifest",
+        State::Superseded => {
+            "superseded: written again before its digest was done; there is no manifest"
+        }
         State::Unattested => "unattested: seen as an input, nobody sealed it",
         State::Excluded => "excluded: left out by configuration, never sealed",
         State::Empty => "empty: no bytes, so there is an entry here and no manifest",
@@ -136,7 +138,7 @@ pub fn state(state: State) -> &'static str {
 }
 
 /// Whether anybody could have written while it was digested, in words.
-pub fn quiet(quiet: Quiet) -> &'static str {
+pub(crate) fn quiet(quiet: Quiet) -> &'static str {
     match quiet {
         Quiet::Proven => "proven: nobody could write it while it was digested",
         Quiet::Held => "held: someone had it open for writing, and was not seen to write",
@@ -144,7 +146,7 @@ pub fn quiet(quiet: Quiet) -> &'static str {
 }
 
 /// Where the line between earlier and later inputs was drawn, in words.
-pub fn cut(cut: Cut) -> &'static str {
+pub(crate) fn cut(cut: Cut) -> &'static str {
     match cut {
         Cut::Write => "inputs opened before its last write",
         Cut::Close => "inputs opened before it was closed (may name too many)",

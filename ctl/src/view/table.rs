@@ -4,7 +4,7 @@ use crate::view::paint::Paint;
 
 /// One cell: its text, and the text as it is painted.
 #[derive(Debug, Clone)]
-pub struct Cell {
+pub(crate) struct Cell {
     text: String,
     painted: Option<String>,
     right: bool,
@@ -12,7 +12,7 @@ pub struct Cell {
 
 impl Cell {
     /// Aligned left.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
             painted: None,
@@ -21,7 +21,7 @@ impl Cell {
     }
 
     /// Aligned right: numbers.
-    pub fn right(text: impl Into<String>) -> Self {
+    pub(crate) fn right(text: impl Into<String>) -> Self {
         Self {
             right: true,
             ..Self::new(text)
@@ -29,14 +29,18 @@ impl Cell {
     }
 
     /// The same cell in colour.
-    pub fn painted(mut self, paint: impl FnOnce(&str) -> String) -> Self {
+    pub(crate) fn painted(mut self, paint: impl FnOnce(&str) -> String) -> Self {
         self.painted = Some(paint(&self.text));
         self
     }
 }
 
 /// Lines of cells under a heading. Empty when there are no rows.
-pub fn table<const N: usize>(heading: [&str; N], rows: &[[Cell; N]], paint: Paint) -> String {
+pub(crate) fn table<const N: usize>(
+    heading: [&str; N],
+    rows: &[[Cell; N]],
+    paint: Paint,
+) -> String {
     let mut widths = heading.map(|h| h.chars().count());
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -2,7 +2,7 @@
 
 /// A line of text and what hangs below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Branch {
+pub(crate) struct Branch {
     /// One or several lines, escaped and painted already.
     pub lines: Vec<String>,
     /// Below it, in order.
@@ -11,7 +11,7 @@ pub struct Branch {
 
 impl Branch {
     /// A branch of one line.
-    pub fn new(line: impl Into<String>) -> Self {
+    pub(crate) fn new(line: impl Into<String>) -> Self {
         Self {
             lines: vec![line.into()],
             below: Vec::new(),
@@ -20,7 +20,7 @@ impl Branch {
 }
 
 /// Draws a tree. Iterative: a lineage may be deeper than the stack.
-pub fn draw(root: &Branch) -> String {
+pub(crate) fn draw(root: &Branch) -> String {
     const DOWN: &str = "\u{2502}  ";
     const BLANK: &str = "   ";
     const FORK: &str = "\u{251c}\u{2500} ";

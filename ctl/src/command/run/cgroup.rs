@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A cgroup that this process has moved into; children are born there. Left and removed when dropped, unless somebody still lives in it.
 #[derive(Debug)]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     /// Where it is in the filesystem.
     dir: PathBuf,
     /// Where this process was before.
@@ -17,7 +17,7 @@ pub struct Cgroup {
 
 impl Cgroup {
     /// Makes a cgroup below our own and moves into it; `None` where that is not allowed, or there is no cgroup2.
-    pub fn enter() -> Option<Self> {
+    pub(crate) fn enter() -> Option<Self> {
         let memberships = fs::read_to_string("/proc/self/cgroup").ok()?;
         let own = own_path(&memberships)?;
         let mount = mount_point(&fs::read_to_string("/proc/self/mountinfo").ok()?)?;

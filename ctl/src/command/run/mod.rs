@@ -32,7 +32,7 @@ struct Ended {
 }
 
 /// Runs the command and returns its code. Every failure of our own is `Code::RUN_FAILED`.
-pub fn run(args: &RunArgs, as_json: bool) -> Result<Code, Failure> {
+pub(crate) fn run(args: &RunArgs, as_json: bool) -> Result<Code, Failure> {
     let own = |f: Failure| Failure::new(Code::RUN_FAILED, f.text);
     let socket = daemon(args).map_err(own)?;
     let client = Client::connect(&socket).map_err(|e| own(e.into()))?;

@@ -19,7 +19,7 @@ const FORWARDED: [i32; 6] = [
 
 /// One signal that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// A child ended.
     Child,
     /// Somebody sent this signal to us with kill(2): the command should have it.
@@ -29,7 +29,7 @@ pub enum Signal {
 }
 
 /// Blocked signals, waiting to be read.
-pub struct Signals {
+pub(crate) struct Signals {
     fd: OwnedFd,
     /// What was blocked before: the command begins with that.
     before: libc::sigset_t,
@@ -37,7 +37,7 @@ pub struct Signals {
 
 impl Signals {
     /// Blocks what is forwarded, and SIGCHLD, in this thread, which must be the only one.
-    pub fn block() -> io::Result<Self> {
+    pub(crate) fn block() -> io::Result<Self> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         let mut before = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset initialises the set that it is given, and the calls after it get an initialised one.
@@ -62,7 +62,7 @@ impl Signals {
     }
 
     /// Has the command begin with the signals blocked that were blocked before us.
-    pub fn not_inherited_by(&self, command: &mut Command) {
+    pub(crate) fn not_inherited_by(&self, command: &mut Command) {
         let before = self.before;
         // SAFETY: between fork and exec only sigprocmask is called, which is async-signal-safe, on a set that is initialised.
         unsafe {
@@ -77,7 +77,7 @@ impl Signals {
     }
 
     /// Waits for the next signal.
-    pub fn next(&self) -> io::Result<Signal> {
+    pub(crate) fn next(&self) -> io::Result<Signal> {
         const SIZE: usize = size_of::<libc::signalfd_siginfo>();
         let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
         loop {
