@@ -139,7 +139,7 @@ fn run(text: &str, evidence: &Evidence) -> Result<Option<RunRow>, Failure> {
 }
 
 /// The version that the path stands for: the last one there that has not been replaced or deleted, else the last that was there.
-fn own_row(located: &Located, evidence: &Evidence) -> Result<Option<VersionRow>, Failure> {
+pub(crate) fn own_row(located: &Located, evidence: &Evidence) -> Result<Option<VersionRow>, Failure> {
     let below = match &located.place {
         Place::Live { below, .. } | Place::Backing { below, .. } => below.clone(),
         Place::Loose => return by_identity(&located.real, evidence),
