@@ -53,7 +53,9 @@ pub enum AuthorityError {
         mode: u32,
     },
     /// A file of the authority is not what it should be.
-    #[error("{path}: {what}; restore it from a backup, or remove the directory and run `atlas-fs init` (earlier manifests then need the old certificate)")]
+    #[error(
+        "{path}: {what}; restore it from a backup, or remove the directory and run `atlas-fs init` (earlier manifests then need the old certificate)"
+    )]
     Damaged {
         /// Which file.
         path: PathBuf,
@@ -109,7 +111,13 @@ impl Authority {
             key,
         };
         // The key's name is the last to appear: a certificate alone is what a crash left, and counts as nothing.
-        put(&held, dir, CERTIFICATE_FILE, authority.pem.as_bytes(), 0o644)?;
+        put(
+            &held,
+            dir,
+            CERTIFICATE_FILE,
+            authority.pem.as_bytes(),
+            0o644,
+        )?;
         put(&held, dir, KEY_FILE, secret.as_bytes(), 0o600)?;
         if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
             File::open(parent).and_then(|d| d.sync_all()).map_err(io)?;
@@ -250,8 +258,7 @@ impl rcgen::SigningKey for Key {
 fn params(common_name: &str) -> Result<CertificateParams, rcgen::Error> {
     let mut p = CertificateParams::new(Vec::new())?;
     p.distinguished_name = DistinguishedName::new();
-    p.distinguished_name
-        .push(DnType::OrganizationName, "Atlas");
+    p.distinguished_name.push(DnType::OrganizationName, "Atlas");
     p.distinguished_name.push(DnType::CommonName, common_name);
     p.not_before = rcgen::date_time_ymd(FROM_YEAR, 1, 1);
     p.not_after = rcgen::date_time_ymd(UNTIL_YEAR, 12, 31);
@@ -283,13 +290,7 @@ fn certified(der: &[u8]) -> Option<([u8; 32], String, bool)> {
 }
 
 /// Writes a file beside its final name, then gives it that name; both durable.
-fn put(
-    held: &File,
-    dir: &Path,
-    name: &str,
-    bytes: &[u8],
-    mode: u32,
-) -> Result<(), AuthorityError> {
+fn put(held: &File, dir: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<(), AuthorityError> {
     let path = dir.join(name);
     let tmp = dir.join(format!(".{name}.new"));
     let write = || -> io::Result<()> {

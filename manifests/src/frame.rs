@@ -85,7 +85,11 @@ struct Hashed {
 impl<'a> Frame<'a> {
     /// Takes untrusted bytes apart and compares every assertion with the claim. Nothing is believed yet: the signature is not looked at.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
-        let mut all = Cursor { all: bytes, at: 0, end: bytes.len() };
+        let mut all = Cursor {
+            all: bytes,
+            at: 0,
+            end: bytes.len(),
+        };
         let mut store = all.superbox(b"c2pa", "c2pa")?;
         all.finish()?;
         let mut manifest = store.boxed(b"jumb")?;
@@ -117,7 +121,10 @@ impl<'a> Frame<'a> {
         Ok(Self {
             urn,
             claim,
-            assertions: found.into_iter().map(|(label, cbor, _)| (label, cbor)).collect(),
+            assertions: found
+                .into_iter()
+                .map(|(label, cbor, _)| (label, cbor))
+                .collect(),
         })
     }
 
@@ -210,7 +217,10 @@ impl<'a> Cursor<'a> {
     }
 
     fn take(&mut self, n: usize) -> Result<&'a [u8], FrameError> {
-        let got = self.rest().get(..n).ok_or_else(|| self.error("cut short"))?;
+        let got = self
+            .rest()
+            .get(..n)
+            .ok_or_else(|| self.error("cut short"))?;
         self.at += n;
         Ok(got)
     }

@@ -5,6 +5,7 @@
 
 mod key;
 mod read;
+mod rebuild;
 mod write;
 
 use std::fmt;

@@ -160,7 +160,11 @@ fn zip(name: &[u8], head: &[u8]) -> Known {
         .and_then(|b| head.get(30..30 + usize::from(u16::from_le_bytes([b[0], b[1]]))))
         .unwrap_or_default();
     let ends = |tail: &[u8]| member.ends_with(tail);
-    if ends(b"/data.pkl") || ends(b"/constants.pkl") || ends(b"/.format_version") || ends(b"/version") {
+    if ends(b"/data.pkl")
+        || ends(b"/constants.pkl")
+        || ends(b"/.format_version")
+        || ends(b"/version")
+    {
         ("application/vnd.pytorch", &[PYTORCH, PICKLE])
     } else if ends(b".npy") {
         ("application/x-npz", &[NUMPY])
@@ -174,7 +178,22 @@ fn zip(name: &[u8], head: &[u8]) -> Known {
 /// Protocol 2 to 5, and for 4 and 5 the frame that always follows.
 fn is_pickle(head: &[u8]) -> bool {
     match head {
-        [0x80, 2 | 3, op, ..] => matches!(op, b']' | b'}' | b'(' | b'c' | b'X' | b'K' | b'J' | b'M' | b'G' | b')' | 0x8a | b'N' | b'U' | b'C'),
+        [0x80, 2 | 3, op, ..] => matches!(
+            op,
+            b']' | b'}'
+                | b'('
+                | b'c'
+                | b'X'
+                | b'K'
+                | b'J'
+                | b'M'
+                | b'G'
+                | b')'
+                | 0x8a
+                | b'N'
+                | b'U'
+                | b'C'
+        ),
         [0x80, 4 | 5, 0x95, ..] => true,
         _ => false,
     }

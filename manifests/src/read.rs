@@ -48,7 +48,9 @@ pub enum Signature {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// Not a C2PA manifest, or a damaged one.
-    #[error("not a readable manifest: {0}; it is damaged or cut short, restore it from the store or an export")]
+    #[error(
+        "not a readable manifest: {0}; it is damaged or cut short, restore it from the store or an export"
+    )]
     Malformed(String),
     /// Something in it was changed after it was signed.
     #[error("the manifest was changed after it was signed: {0}")]
@@ -133,10 +135,14 @@ fn signature(bytes: &[u8], urn: &str, anchors_pem: &str) -> Result<Signature, Re
         .validation_results()
         .and_then(|r| Some((r, r.active_manifest()?)));
     let Some((results, active)) = results else {
-        return Err(ReadError::Malformed("the SDK found nothing to validate".to_owned()));
+        return Err(ReadError::Malformed(
+            "the SDK found nothing to validate".to_owned(),
+        ));
     };
     if reader.active_label() != Some(urn) {
-        return Err(ReadError::Tampered("the SDK reads another manifest in it".to_owned()));
+        return Err(ReadError::Tampered(
+            "the SDK reads another manifest in it".to_owned(),
+        ));
     }
     if results.ingredient_deltas().is_some_and(|d| !d.is_empty()) {
         return Err(ReadError::Tampered("it embeds other manifests".to_owned()));
@@ -150,10 +156,14 @@ fn signature(bytes: &[u8], urn: &str, anchors_pem: &str) -> Result<Signature, Re
         return Err(ReadError::Tampered(format!("the SDK says: {code}")));
     }
     if !bad.contains(NO_ASSET) {
-        return Err(ReadError::Tampered("its data hash was not checked".to_owned()));
+        return Err(ReadError::Tampered(
+            "its data hash was not checked".to_owned(),
+        ));
     }
     if !good.contains(MUST[0]) {
-        return Err(ReadError::Tampered("its signature could not be checked".to_owned()));
+        return Err(ReadError::Tampered(
+            "its signature could not be checked".to_owned(),
+        ));
     }
     if let Some(code) = bad.iter().find(|c| credential(c)) {
         return Ok(Signature::Untrusted {
@@ -190,7 +200,9 @@ fn untrusted(code: &str) -> String {
 fn context(anchors_pem: &str) -> c2pa::Result<Arc<Context>> {
     static LAST: Mutex<Option<(String, Arc<Context>)>> = Mutex::new(None);
     // A poisoned lock only means that somebody panicked while storing: what is there is whole.
-    let mut last = LAST.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut last = LAST
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some((pem, context)) = last.as_ref().filter(|(pem, _)| pem == anchors_pem) {
         let _ = pem;
         return Ok(Arc::clone(context));

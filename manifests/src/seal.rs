@@ -6,9 +6,9 @@ use c2pa::assertions::DataHash;
 use c2pa::{Builder, Context, Ingredient, Signer, SigningAlg};
 use serde_json::json;
 
+use crate::assertion;
 use crate::assertion::body::{OriginBody, VersionBody, WithheldBody};
 use crate::assertion::ingredient::{INPUT_TO, Ingredient as Body, PARENT_OF};
-use crate::assertion;
 use crate::authority::SigningKey;
 use crate::cbor;
 use crate::digest::Sha256;
@@ -81,7 +81,10 @@ impl Sealer {
         loop {
             let manifest = self.sign(&said)?;
             if manifest.len() < MAX_MANIFEST_BYTES {
-                let urn = Frame::parse(&manifest).map_err(SealError::Frame)?.urn.to_owned();
+                let urn = Frame::parse(&manifest)
+                    .map_err(SealError::Frame)?
+                    .urn
+                    .to_owned();
                 return Ok(Sealed {
                     reference: ManifestRef {
                         sha256: Sha256::of(&manifest),
@@ -114,7 +117,9 @@ impl Sealer {
             b.add_ingredient(ingredient(value)?);
         }
         for input in &s.inputs {
-            b.add_ingredient(ingredient(serde_json::to_value(Body::of(input, INPUT_TO))?)?);
+            b.add_ingredient(ingredient(serde_json::to_value(Body::of(
+                input, INPUT_TO,
+            ))?)?);
         }
         b.add_assertion(assertion::ACTIONS, &assertion::actions(s))?;
         // The SDK drops one version suffix from labels that it does not know.

@@ -265,6 +265,8 @@ fn known(v: u32) -> Result<(), String> {
     if v == BODY_VERSION {
         Ok(())
     } else {
-        Err(format!("written in version {v} of the format; use a newer atlasctl"))
+        Err(format!(
+            "written in version {v} of the format; use a newer atlasctl"
+        ))
     }
 }

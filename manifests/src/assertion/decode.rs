@@ -41,7 +41,10 @@ struct Type {
 
 /// The statement in a manifest.
 pub(crate) fn statement(frame: &Frame<'_>) -> Result<Statement, DecodeError> {
-    let Some(version) = frame.assertion::<VersionBody>(VERSION).map_err(DecodeError::Wrong)? else {
+    let Some(version) = frame
+        .assertion::<VersionBody>(VERSION)
+        .map_err(DecodeError::Wrong)?
+    else {
         return Err(DecodeError::NotOurs);
     };
     of_version(frame, version).map_err(DecodeError::Wrong)
@@ -57,12 +60,18 @@ fn of_version(frame: &Frame<'_>, version: VersionBody) -> Result<Statement, Stri
     if hash.alg.as_deref() != Some("sha256") {
         return Err("the data hash is not SHA-256".to_owned());
     }
-    let kind: AssetType = frame.assertion(ASSET_TYPE)?.ok_or_else(|| need(ASSET_TYPE))?;
+    let kind: AssetType = frame
+        .assertion(ASSET_TYPE)?
+        .ok_or_else(|| need(ASSET_TYPE))?;
     let run = frame.assertion(RUN)?.map(OriginBody::Run);
     let registered = frame.assertion(REGISTERED)?.map(OriginBody::Registered);
     let origin = match (run, registered) {
         (Some(one), None) | (None, Some(one)) => Origin::try_from(one)?,
-        _ => return Err("it must say either which run wrote it or that it was registered".to_owned()),
+        _ => {
+            return Err(
+                "it must say either which run wrote it or that it was registered".to_owned(),
+            );
+        }
     };
     let withheld = match frame.assertion::<WithheldBody>(WITHHELD)? {
         Some(body) => body.into_fields()?,
@@ -106,7 +115,10 @@ fn of_version(frame: &Frame<'_>, version: VersionBody) -> Result<Statement, Stri
     })
 }
 
-type Inputs = (Option<crate::statement::Input>, Vec<crate::statement::Input>);
+type Inputs = (
+    Option<crate::statement::Input>,
+    Vec<crate::statement::Input>,
+);
 
 fn inputs(frame: &Frame<'_>) -> Result<Inputs, String> {
     let mut parent = None;
@@ -128,7 +140,11 @@ fn inputs(frame: &Frame<'_>) -> Result<Inputs, String> {
         match relationship.as_str() {
             PARENT_OF if parent.is_none() => parent = Some(input),
             INPUT_TO => inputs.push(input),
-            _ => return Err(format!("assertion {label}: a second parent, or another relationship")),
+            _ => {
+                return Err(format!(
+                    "assertion {label}: a second parent, or another relationship"
+                ));
+            }
         }
     }
     if inputs.len() + usize::from(parent.is_some()) > MAX_DIRECT_INPUTS {

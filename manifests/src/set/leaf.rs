@@ -174,8 +174,16 @@ pub(super) mod tests {
         let mut tree = super::super::SetTree::new();
         tree.push(&leaf);
         let text = include_str!("../../FORMAT.md");
-        assert!(text.contains(&hex(&leaf.encode())), "{}", hex(&leaf.encode()));
-        assert!(text.contains(&tree.head().root.hex()), "{}", tree.head().root.hex());
+        assert!(
+            text.contains(&hex(&leaf.encode())),
+            "{}",
+            hex(&leaf.encode())
+        );
+        assert!(
+            text.contains(&tree.head().root.hex()),
+            "{}",
+            tree.head().root.hex()
+        );
     }
 
     proptest! {

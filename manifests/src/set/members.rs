@@ -162,7 +162,14 @@ mod tests {
     #[test]
     fn paths_that_leave_the_set_or_stand_twice_are_refused() {
         for bad in [
-            &b""[..], b"/etc/passwd", b"../x", b"a/../b", b"a//b", b"./a", b"a/", b"a\0b",
+            &b""[..],
+            b"/etc/passwd",
+            b"../x",
+            b"a/../b",
+            b"a//b",
+            b"./a",
+            b"a/",
+            b"a\0b",
         ] {
             assert!(MemberList::new(vec![member(bad)]).is_err(), "{bad:?}");
         }
