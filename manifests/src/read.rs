@@ -144,11 +144,14 @@ fn signature(bytes: &[u8], urn: &str, anchors_pem: &str) -> Result<Signature, Re
             "the SDK reads another manifest in it".to_owned(),
         ));
     }
-    if results.ingredient_deltas().is_some_and(|d| !d.is_empty()) {
-        return Err(ReadError::Tampered("it embeds other manifests".to_owned()));
-    }
     let good: BTreeSet<&str> = active.success().iter().map(|s| s.code()).collect();
-    let bad: BTreeSet<&str> = active.failure().iter().map(|s| s.code()).collect();
+    // An ingredient's own failures count like the manifest's. The frame has made sure that none is embedded.
+    let deltas = results.ingredient_deltas().into_iter().flatten();
+    let bad: BTreeSet<&str> = deltas
+        .flat_map(|d| d.validation_deltas().failure())
+        .chain(active.failure())
+        .map(|s| s.code())
+        .collect();
     let credential = |code: &str| {
         code.starts_with("signingCredential.") || code == "claimSignature.outsideValidity"
     };

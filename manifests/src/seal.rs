@@ -73,6 +73,8 @@ impl Sealer {
     }
 
     /// Signs what `assertion::trim` leaves of the statement, with as many of its inputs as fit, nearest first.
+    ///
+    /// The SDK refuses numbers above `i64::MAX`: no file is that long, and no counter gets there.
     pub fn seal(&self, statement: &Statement) -> Result<Sealed, SealError> {
         if statement.asset.digests.size == 0 {
             return Err(SealError::Empty);
@@ -94,8 +96,15 @@ impl Sealer {
                     urn,
                 });
             }
-            if said.inputs.pop().is_none() {
+            let mut over = manifest.len() - (MAX_MANIFEST_BYTES - 1);
+            if said.inputs.is_empty() {
                 return Err(SealError::TooLarge(manifest.len()));
+            }
+            while over > 0 {
+                let Some(farthest) = said.inputs.pop() else {
+                    break;
+                };
+                over = over.saturating_sub(most(&Body::of(&farthest, INPUT_TO))?);
             }
         }
     }
@@ -140,6 +149,12 @@ impl Sealer {
         }
         Ok(b.sign_embeddable("application/c2pa")?)
     }
+}
+
+/// At most so many bytes are won by leaving this ingredient out: its JSON is longer than its CBOR, and its box and its place in the claim take the rest.
+fn most(body: &Body) -> Result<usize, SealError> {
+    const AROUND: usize = 200;
+    Ok(serde_json::to_vec(body)?.len() + AROUND)
 }
 
 fn ingredient(value: serde_json::Value) -> Result<Ingredient, SealError> {
