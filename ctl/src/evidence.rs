@@ -10,6 +10,7 @@ use atlas_manifests::digest::{Digests, Sha256};
 use atlas_manifests::history::History;
 use atlas_manifests::index::{Index, IndexError};
 use atlas_manifests::layout::Layout;
+use atlas_manifests::scan::StoreScan;
 use atlas_manifests::shelf::{Catalogue, Object, Shelf, ShelfError};
 use atlas_manifests::store::Store;
 
@@ -119,8 +120,7 @@ fn rows(layout: &Layout, store: &Store) -> Result<Box<dyn Catalogue>, Failure> {
             Err(e) => return Err(Failure::error(e.to_string())),
         }
     }
-    let _ = store;
-    Ok(Box::new(History::new()))
+    Ok(Box::new(StoreScan::open(store)?))
 }
 
 /// Nothing at all.

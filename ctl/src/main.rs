@@ -9,6 +9,7 @@ mod find;
 mod place;
 mod usage;
 mod view;
+mod walk;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -7,7 +7,6 @@ mod cbor;
 pub mod digest;
 mod frame;
 pub mod history;
-mod frame;
 pub mod id;
 pub mod index;
 pub mod kind;

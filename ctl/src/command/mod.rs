@@ -9,6 +9,7 @@ mod show;
 mod status;
 mod sync;
 mod trust;
+mod verify;
 
 use crate::cli::{Cli, Verb};
 use crate::exit::{Code, Failure};
@@ -24,6 +25,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Code, Failure> {
         Verb::Show(args) => show::show(args, &cli.global, out),
         Verb::Ls(args) => ls::ls(args, &cli.global, out),
         Verb::Trust(verb) => trust::trust(verb, cli.global.json, out),
+        Verb::Verify(args) => verify::verify(args, &cli.global, out),
         Verb::Register(args) => register::register(args, cli.global.json, out),
         Verb::Sync(args) => sync::sync(args, cli.global.json, out),
         Verb::Status(args) => status::status(args, cli.global.json, out),

@@ -11,3 +11,4 @@ pub(crate) mod row;
 pub(crate) mod sample;
 pub(crate) mod table;
 pub(crate) mod tree;
+pub(crate) mod verdict;
