@@ -186,3 +186,55 @@ impl Signer for Pen {
         COSE_BYTES + string(PROTECTED_BYTES + array + certs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::Authority;
+    use crate::id::InstanceId;
+    use crate::read::{ReadError, read};
+    use c2pa::HashRange;
+
+    /// What a thief of the key, or another program with it, could sign: everything is right but the data hash.
+    fn signed(hash: &DataHash) -> Result<(), ReadError> {
+        let tmp = tempfile::tempdir().unwrap();
+        let authority = Authority::create(tmp.path()).unwrap();
+        let sealer = Sealer::new(authority.issue(InstanceId([1; 16])).unwrap()).unwrap();
+        let mut b = Builder::from_shared_context(&sealer.context)
+            .with_definition(
+                json!({"title": "x", "instance_id": format!("urn:atlas:v:{}:1", "00".repeat(16))}),
+            )
+            .unwrap();
+        let actions = json!({"actions": [{"action": "c2pa.created", "digitalSourceType": "http://c2pa.org/digitalsourcetype/empty"}]});
+        b.add_assertion(assertion::ACTIONS, &actions).unwrap();
+        b.add_assertion(DataHash::LABEL, hash).unwrap();
+        b.add_assertion(assertion::VERSION, &assertion::body::tests::version())
+            .unwrap();
+        let bytes = b.sign_embeddable("application/c2pa").unwrap();
+        read(&bytes, authority.certificate_pem()).map(drop)
+    }
+
+    /// The SDK of this version says Trusted to any bytes in the place that is left out.
+    #[test]
+    fn a_data_hash_that_leaves_bytes_out_is_refused() {
+        let mut hash = DataHash::new("x", "sha256");
+        hash.set_hash(Sha256::of(b" world").0.to_vec());
+        hash.add_exclusion(HashRange::new(0, 5));
+        let got = signed(&hash);
+        assert!(
+            matches!(&got, Err(ReadError::Tampered(w)) if w.contains("leaves bytes out")),
+            "{got:?}"
+        );
+    }
+
+    #[test]
+    fn a_data_hash_of_another_algorithm_is_refused() {
+        let mut hash = DataHash::new("x", "sha512");
+        hash.set_hash(vec![1; 32]);
+        let got = signed(&hash);
+        assert!(
+            matches!(&got, Err(ReadError::Tampered(w)) if w.contains("not SHA-256")),
+            "{got:?}"
+        );
+    }
+}

@@ -72,11 +72,24 @@ fn the_nearest_inputs_stay_when_not_all_fit() {
     s.inputs = (0..20).map(statements::input).collect();
     let sealed = OURS.sealer.seal(&s).unwrap();
     let said = peek(&sealed.manifest).unwrap().inputs;
-    assert!((5..=MAX_DIRECT_INPUTS).contains(&said.len()), "{}", said.len());
+    assert!(
+        (5..=MAX_DIRECT_INPUTS).contains(&said.len()),
+        "{}",
+        said.len()
+    );
     assert_eq!(said[..], s.inputs[..said.len()]);
     // One more would not have fitted.
-    let per_input = sealed.manifest.len() - OURS.sealer.seal(&less(&s, said.len() - 1)).unwrap().manifest.len();
-    assert!(said.len() == MAX_DIRECT_INPUTS || sealed.manifest.len() + per_input + 8 >= MAX_MANIFEST_BYTES);
+    let per_input = sealed.manifest.len()
+        - OURS
+            .sealer
+            .seal(&less(&s, said.len() - 1))
+            .unwrap()
+            .manifest
+            .len();
+    assert!(
+        said.len() == MAX_DIRECT_INPUTS
+            || sealed.manifest.len() + per_input + 8 >= MAX_MANIFEST_BYTES
+    );
 }
 
 fn less(s: &Statement, inputs: usize) -> Statement {
@@ -119,10 +132,7 @@ fn every_changed_byte_is_noticed() {
             bytes[at] ^= flip;
             let got = read(&bytes, &OURS.anchors);
             bytes[at] ^= flip;
-            assert!(
-                !trusted(&got),
-                "byte {at} can be changed: {got:?}"
-            );
+            assert!(!trusted(&got), "byte {at} can be changed: {got:?}");
         }
     }
 }
@@ -140,6 +150,24 @@ fn every_cut_and_every_addition_is_noticed() {
         read(&oversized, &OURS.anchors),
         Err(ReadError::Malformed(_))
     ));
+}
+
+#[test]
+fn manifests_of_other_programs_are_told_from_damage() {
+    let ours = OURS.sealer.seal(&plain()).unwrap().manifest;
+    let mut theirs = ours.clone();
+    let (from, to) = (b"org.atlasfs", b"com.example");
+    for at in 0..theirs.len() - from.len() {
+        if theirs[at..].starts_with(from) {
+            theirs[at..at + to.len()].copy_from_slice(to);
+        }
+    }
+    assert!(matches!(read(&theirs, ""), Err(ReadError::Foreign(_))));
+    assert!(matches!(
+        read(&theirs[..99], ""),
+        Err(ReadError::Malformed(_))
+    ));
+    assert!(matches!(read(b"\x89PNG", ""), Err(ReadError::Malformed(_))));
 }
 
 /// The signature of one manifest over the assertions of another: each part is genuine.

@@ -119,7 +119,9 @@ pub(crate) fn hostile() -> Statement {
     r.name = Some(long("\u{202e}"));
     r.program = long("p");
     r.started = long("8");
-    r.meta = (0..100).map(|i| (format!("{i}{}", long("k")), long("v"))).collect();
+    r.meta = (0..100)
+        .map(|i| (format!("{i}{}", long("k")), long("v")))
+        .collect();
     r.git = Some(Git {
         commit: long("c"),
         dirty: None,
@@ -137,7 +139,12 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn media() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-z]{1,12}/[a-z0-9.+-]{1,30}", Just("png".to_owned()), Just("image/jpeg".to_owned()), text()]
+    prop_oneof![
+        "[a-z]{1,12}/[a-z0-9.+-]{1,30}",
+        Just("png".to_owned()),
+        Just("image/jpeg".to_owned()),
+        text()
+    ]
 }
 
 fn digests() -> impl Strategy<Value = Digests> {
@@ -166,20 +173,28 @@ fn any_input() -> impl Strategy<Value = Input> {
         prop::sample::select(Grade::ALL),
         prop::sample::select(State::ALL),
     )
-        .prop_map(|(version, title, digests, manifest, media_type, kind, grade, state)| Input {
-            node: match (version, digests) {
-                (Some((node, n)), _) => NodeRef::Version(VersionId { node: NodeId(node), n }),
-                (None, Some(d)) => NodeRef::Content(d.blake3),
-                (None, None) => NodeRef::Content(Blake3([8; 32])),
+        .prop_map(
+            |(version, title, digests, manifest, media_type, kind, grade, state)| Input {
+                node: match (version, digests) {
+                    (Some((node, n)), _) => NodeRef::Version(VersionId {
+                        node: NodeId(node),
+                        n,
+                    }),
+                    (None, Some(d)) => NodeRef::Content(d.blake3),
+                    (None, None) => NodeRef::Content(Blake3([8; 32])),
+                },
+                title,
+                digests,
+                manifest: manifest.map(|(sha256, size)| ManifestRef {
+                    sha256: Sha256(sha256),
+                    size,
+                }),
+                media_type,
+                kind,
+                grade,
+                state,
             },
-            title,
-            digests,
-            manifest: manifest.map(|(sha256, size)| ManifestRef { sha256: Sha256(sha256), size }),
-            media_type,
-            kind,
-            grade,
-            state,
-        })
+        )
 }
 
 fn any_origin() -> impl Strategy<Value = Origin> {
@@ -194,21 +209,26 @@ fn any_origin() -> impl Strategy<Value = Origin> {
         prop::option::of((text(), prop::option::of(any::<bool>()))),
         prop::option::of((any::<u32>(), any::<[u8; 32]>())),
     )
-        .prop_map(|(name, meta, how, program, [process, tree], digest, confined, git, python)| {
-            Origin::Run(RunStatement {
-                name,
-                meta,
-                how,
-                program,
-                process,
-                tree,
-                program_digest: digest.map(Blake3),
-                confined,
-                git: git.map(|(commit, dirty)| Git { commit, dirty }),
-                python: python.map(|(count, d)| Python { count, sha256: Sha256(d) }),
-                ..run()
-            })
-        });
+        .prop_map(
+            |(name, meta, how, program, [process, tree], digest, confined, git, python)| {
+                Origin::Run(RunStatement {
+                    name,
+                    meta,
+                    how,
+                    program,
+                    process,
+                    tree,
+                    program_digest: digest.map(Blake3),
+                    confined,
+                    git: git.map(|(commit, dirty)| Git { commit, dirty }),
+                    python: python.map(|(count, d)| Python {
+                        count,
+                        sha256: Sha256(d),
+                    }),
+                    ..run()
+                })
+            },
+        );
     prop_oneof![
         3 => run,
         1 => (prop::option::of(text()), prop::option::of(text()))
@@ -233,11 +253,18 @@ pub(crate) fn any_statement() -> impl Strategy<Value = Statement> {
     let withheld = prop::collection::vec((text(), any::<[u8; 32]>()), 0..20);
     (
         (prop::option::of(text()), asset, text(), how),
-        (prop::option::of(any_input()), prop::collection::vec(any_input(), 0..10)),
+        (
+            prop::option::of(any_input()),
+            prop::collection::vec(any_input(), 0..10),
+        ),
         (head(), prop::option::of(head()), any_origin(), withheld),
     )
         .prop_map(
-            |((title, asset, sealed_at, how), (parent, inputs), (input_set, members, origin, withheld))| {
+            |(
+                (title, asset, sealed_at, how),
+                (parent, inputs),
+                (input_set, members, origin, withheld),
+            )| {
                 let (closed, status, quiet, cut) = how;
                 Statement {
                     title,
@@ -254,7 +281,10 @@ pub(crate) fn any_statement() -> impl Strategy<Value = Statement> {
                     origin,
                     withheld: withheld
                         .into_iter()
-                        .map(|(field, d)| Withheld { field, sha256: Sha256(d) })
+                        .map(|(field, d)| Withheld {
+                            field,
+                            sha256: Sha256(d),
+                        })
                         .collect(),
                     ..plain()
                 }
