@@ -1,5 +1,6 @@
 //! One file for each verb: asks, then shows. What is shared by several verbs stands in `place`, `client` and `view`.
 
+mod lineage;
 mod ls;
 mod manual;
 mod register;
@@ -26,6 +27,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Code, Failure> {
         Verb::Ls(args) => ls::ls(args, &cli.global, out),
         Verb::Trust(verb) => trust::trust(verb, cli.global.json, out),
         Verb::Verify(args) => verify::verify(args, &cli.global, out),
+        Verb::Lineage(args) => lineage::lineage(args, &cli.global, out),
         Verb::Register(args) => register::register(args, cli.global.json, out),
         Verb::Sync(args) => sync::sync(args, cli.global.json, out),
         Verb::Status(args) => status::status(args, cli.global.json, out),

@@ -3,6 +3,7 @@
 pub(crate) mod amount;
 pub(crate) mod escape;
 pub(crate) mod json;
+pub(crate) mod lineage;
 pub(crate) mod out;
 pub(crate) mod paint;
 pub(crate) mod progress;

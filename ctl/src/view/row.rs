@@ -72,12 +72,17 @@ pub(crate) fn command(run: &RunRow) -> String {
 
 /// How a run ended, in one or two words.
 pub(crate) fn outcome(run: &RunRow) -> String {
-    match (&run.ended, run.exit) {
+    exit(run.ended.is_some(), run.exit)
+}
+
+/// As `outcome`, of what is known.
+pub(crate) fn exit(ended: bool, exit: Option<i32>) -> String {
+    match (ended, exit) {
         (_, Some(0)) => "ok".to_owned(),
         (_, Some(code @ 129..=192)) => format!("killed {}", signal(code - 128)),
         (_, Some(code)) => format!("exit {code}"),
-        (Some(_), None) => "ended".to_owned(),
-        (None, None) => "running".to_owned(),
+        (true, None) => "ended".to_owned(),
+        (false, None) => "running".to_owned(),
     }
 }
 

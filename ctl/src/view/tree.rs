@@ -1,66 +1,58 @@
-//! Branches drawn with lines. Not what hangs on them: see `command::lineage`.
+//! Branches drawn with lines. Not what hangs on them: see `view::lineage`.
 
-/// A line of text and what hangs below it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Branch {
-    /// One or several lines, escaped and painted already.
-    pub lines: Vec<String>,
-    /// Below it, in order.
-    pub below: Vec<Branch>,
+/// Deeper than this nobody can read the lines: they stop moving to the right, and the depth is said instead.
+const DEEPEST: usize = 40;
+const DOWN: &str = "\u{2502}  ";
+const BLANK: &str = "   ";
+const FORK: &str = "\u{251c}\u{2500} ";
+const LAST: &str = "\u{2514}\u{2500} ";
+
+/// One branch still to be drawn: for each level above it, nearest last, whether that was the last of its siblings.
+struct Due<T> {
+    item: T,
+    depth: usize,
+    last: Vec<bool>,
 }
 
-impl Branch {
-    /// A branch of one line.
-    pub(crate) fn new(line: impl Into<String>) -> Self {
-        Self {
-            lines: vec![line.into()],
-            below: Vec::new(),
-        }
-    }
-}
-
-/// Draws a tree. Iterative: a lineage may be deeper than the stack.
-pub(crate) fn draw(root: &Branch) -> String {
-    const DOWN: &str = "\u{2502}  ";
-    const BLANK: &str = "   ";
-    const FORK: &str = "\u{251c}\u{2500} ";
-    const LAST: &str = "\u{2514}\u{2500} ";
-    // Deeper than this nobody can read the lines: they stop moving to the right, and the depth is said instead.
-    const DEEPEST: usize = 40;
-
+/// Draws a tree from the top. `visit` is called once for each branch, in the order of the lines, and says its lines (escaped and
+/// painted already) and what hangs below it. Iterative: a lineage may be deeper than the stack.
+pub(crate) fn draw<T>(root: T, mut visit: impl FnMut(T) -> (Vec<String>, Vec<T>)) -> String {
     let mut out = String::new();
-    let mut stack: Vec<(&Branch, Vec<bool>)> = vec![(root, Vec::new())];
-    while let Some((branch, last)) = stack.pop() {
-        let shown = &last[last.len().saturating_sub(DEEPEST)..];
-        let deeper = last.len() - shown.len();
-        for (i, line) in branch.lines.iter().enumerate() {
+    let mut stack = vec![Due { item: root, depth: 0, last: Vec::new() }];
+    while let Some(Due { item, depth, last }) = stack.pop() {
+        let (lines, below) = visit(item);
+        let deeper = depth - last.len();
+        for (i, line) in lines.iter().enumerate() {
             if deeper > 0 {
                 out.push_str(&format!("[+{deeper}] "));
             }
-            for (depth, is_last) in shown.iter().enumerate() {
-                let own = depth + 1 == shown.len();
-                out.push_str(match (own && i == 0, *is_last) {
-                    (true, true) => LAST,
-                    (true, false) => FORK,
-                    (false, true) => BLANK,
-                    (false, false) => DOWN,
-                });
-            }
-            if i > 0 && !branch.below.is_empty() {
-                out.push_str(DOWN);
-            } else if i > 0 {
-                out.push_str(BLANK);
+            push_lines(&mut out, &last, i == 0);
+            if i > 0 {
+                out.push_str(if below.is_empty() { BLANK } else { DOWN });
             }
             out.push_str(line);
             out.push('\n');
         }
-        for (i, child) in branch.below.iter().enumerate().rev() {
-            let mut path = last.clone();
-            path.push(i + 1 == branch.below.len());
-            stack.push((child, path));
+        let count = below.len();
+        for (i, item) in below.into_iter().enumerate().rev() {
+            let mut path = last[last.len().saturating_sub(DEEPEST - 1)..].to_vec();
+            path.push(i + 1 == count);
+            stack.push(Due { item, depth: depth + 1, last: path });
         }
     }
     out
+}
+
+fn push_lines(out: &mut String, last: &[bool], first_line: bool) {
+    for (level, is_last) in last.iter().enumerate() {
+        let own = first_line && level + 1 == last.len();
+        out.push_str(match (own, *is_last) {
+            (true, true) => LAST,
+            (true, false) => FORK,
+            (false, true) => BLANK,
+            (false, false) => DOWN,
+        });
+    }
 }
 
 #[cfg(test)]
@@ -69,32 +61,28 @@ mod tests {
 
     #[test]
     fn branches_hang_where_they_belong() {
-        let mut root = Branch::new("model");
-        root.lines.push("by run".to_owned());
-        let mut data = Branch::new("data");
-        data.below.push(Branch::new("raw"));
-        root.below = vec![data, Branch::new("code")];
+        let drawn = draw("model", |item| match item {
+            "model" => (vec!["model".to_owned(), "by run".to_owned()], vec!["data", "code"]),
+            "data" => (vec!["data".to_owned()], vec!["raw"]),
+            leaf => (vec![leaf.to_owned(), "x".to_owned()], vec![]),
+        });
         let expected = "\
 model
 \u{2502}  by run
 \u{251c}\u{2500} data
 \u{2502}  \u{2514}\u{2500} raw
+\u{2502}        x
 \u{2514}\u{2500} code
+      x
 ";
-        assert_eq!(draw(&root), expected);
+        assert_eq!(drawn, expected);
     }
 
     #[test]
     fn a_chain_longer_than_the_stack_is_drawn() {
-        let mut root = Branch::new("leaf");
-        for i in 0..2_000 {
-            root = Branch {
-                lines: vec![i.to_string()],
-                below: vec![root],
-            };
-        }
-        let drawn = draw(&root);
-        assert_eq!(drawn.lines().count(), 2_001);
+        let drawn = draw(0u32, |n| (vec![n.to_string()], (n < 100_000).then_some(n + 1).into_iter().collect()));
+        assert_eq!(drawn.lines().count(), 100_001);
         assert!(drawn.lines().all(|l| l.chars().count() < 160));
+        assert!(drawn.lines().last().is_some_and(|l| l.starts_with("[+99960] ")));
     }
 }
