@@ -12,8 +12,4 @@ pub mod ledger;
 pub mod mount;
 pub mod options;
 pub mod program;
-pub mod fuse;
-pub mod caller;
-pub mod mount;
-pub mod options;
 pub mod vfs;
