@@ -1,9 +1,9 @@
 """Trains a small neural network on shards of digits. An ordinary training script: it knows nothing of Atlas.
 
-usage: train.py DATA OUT [--epochs N] [--resume CHECKPOINT]
+usage: train.py DATA OUT [--epochs N] [--resume CHECKPOINT] [--export MODEL]
 
 Worker processes read the shards; this process trains, and writes a checkpoint every few epochs: to a temporary name
-first, then renamed, as careful trainers do. The last one is exported as model.safetensors.
+first, then renamed, as careful trainers do.
 """
 
 import argparse
@@ -61,6 +61,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--resume", type=Path)
+    parser.add_argument("--export", type=Path)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
 
@@ -87,7 +88,9 @@ def main():
         if epoch % args.every == 0:
             save(net, epoch, args.out / f"checkpoint-{epoch}.safetensors")
             print(f"epoch {epoch:3}  accuracy {accuracy(net, x_test, y_test):.3f}")
-    save_file(net, args.out / "model.safetensors")
+    if args.export:
+        save_file(net, args.export, metadata={"accuracy": f"{accuracy(net, x_test, y_test):.3f}"})
+        print(f"exported {args.export.name}")
 
 
 if __name__ == "__main__":
