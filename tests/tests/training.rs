@@ -186,7 +186,7 @@ fn what_spawned_workers_read_is_an_input_too() {
     let mount = lab.mount(Options::new(atlas_tests::Io::Passthrough));
     fs::write(
         mount.path("train.py"),
-        format!("if __name__ == '__main__':\n    from work import main; main()\n"),
+        "if __name__ == '__main__':\n    from work import main; main()\n",
     )
     .unwrap();
     let work = POOL
