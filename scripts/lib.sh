@@ -1,0 +1,59 @@
+# Shared by the scripts beside it: what is needed, where things lie. Sourced, not run.
+# shellcheck shell=bash
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+venv=$target/venv
+# Third-party tools outlive a clone: c2patool takes minutes to compile.
+tools=${ATLAS_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/atlas-tools}
+c2patool_version=0.27.22
+
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+  bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'
+else
+  bold='' dim='' red='' green='' plain=''
+fi
+
+say() { printf '%s\n' "$bold== $*$plain"; }
+note() { printf '%s\n' "$dim   $*$plain"; }
+die() {
+  printf '%s\n' "${red}${0##*/}: $*$plain" >&2
+  exit 1
+}
+
+# What no script can install.
+need_machine() {
+  [ "$(uname -s)" = Linux ] || die "needs Linux: Atlas is a FUSE filesystem with kernel passthrough."
+  [ "$(id -u)" = 0 ] || die "needs root: it mounts a filesystem for other users and installs Debian packages. Run it as root."
+  if [ ! -c /dev/fuse ]; then
+    modprobe fuse 2>/dev/null || true
+    [ -c /dev/fuse ] || die "no /dev/fuse: load the kernel's fuse module; in a container, pass --device /dev/fuse --cap-add SYS_ADMIN."
+  fi
+  if ! (exec 3<>/dev/fuse) 2>/dev/null; then
+    die "/dev/fuse is there but cannot be opened: allow the device (in a container: --device /dev/fuse)."
+  fi
+}
+
+# A Rust toolchain that takes rust-toolchain.toml's word.
+need_rust() {
+  local want have
+  want=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$root/rust-toolchain.toml")
+  [ -x "$HOME/.cargo/bin/cargo" ] && PATH=$PATH:$HOME/.cargo/bin
+  command -v cargo >/dev/null || die "no cargo: install Rust $want (rustup toolchain install $want -c clippy -c rustfmt)."
+  have=$(cd "$root" && cargo --version 2>/dev/null | cut -d' ' -f2) || true
+  [ -n "$have" ] || die "no usable Rust toolchain: rustup toolchain install $want -c clippy -c rustfmt."
+  [ "$(printf '%s\n%s\n' "$want" "$have" | sort -V | head -n 1)" = "$want" ] \
+    || die "Rust $have is too old: $want or newer is needed."
+}
+
+# An account without any privilege, for the jobs: the daemon must serve it, and it must not reach around the mount.
+job_user() { id -u nobody >/dev/null 2>&1 && echo nobody || die "no user 'nobody' to run jobs as."; }
+
+# The virtual environment at a place that the job's user can reach: a clone often lies in somebody's private home.
+# Sets $public_venv. $1 is a directory that is removed later by the caller.
+share_venv() {
+  public_venv=$venv
+  setpriv --reuid "$(job_user)" --regid nogroup --clear-groups -- "$venv/bin/python" -c 'import numpy' 2>/dev/null && return
+  public_venv=$1/venv
+  cp -al "$venv" "$public_venv" 2>/dev/null || { rm -rf "$public_venv" && cp -a "$venv" "$public_venv"; }
+}

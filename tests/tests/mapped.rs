@@ -1,0 +1,71 @@
+//! Maps that outlive their descriptor: the place where a digest taken at close() would be a lie.
+
+use std::fs;
+
+use atlas_tests::{Lab, Options, both, files};
+
+/// Writes through a shared map, closes the file, and stores again a second later.
+const LATE: &str = r"
+import mmap, os, sys, time
+fd = os.open('late.bin', os.O_RDWR | os.O_CREAT, 0o644)
+os.ftruncate(fd, 1 << 20)
+m = mmap.mmap(fd, 1 << 20)
+os.close(fd)
+m[0:5] = b'first'
+print('closed', flush=True)
+time.sleep(1)
+m[4096:4100] = b'late'
+m[0:5] = b'again'
+if sys.argv[1:] == ['long']:
+    time.sleep(8)
+    m[8192:8196] = b'last'
+m.close()
+";
+
+both! {
+    /// Stores into a mapped page after close(), and after a first store, change no timestamp: the sealed digest must still be
+    /// that of the file as it stays.
+    fn what_is_stored_a_second_after_close_is_in_the_sealed_digest(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io));
+        mount.python(LATE).ok();
+        mount.sync();
+        mount.await_state("late.bin", "sealed");
+        let bytes = fs::read(lab.behind("late.bin")).unwrap();
+        assert_eq!((&bytes[0..5], &bytes[4096..4100]), (&b"again"[..], &b"late"[..]));
+        let lineage = mount.lineage("late.bin");
+        assert_eq!(lineage.root().sha256.as_deref(), Some(&*files::sha256sum(&lab.behind("late.bin"))));
+        mount.verify("late.bin", 0);
+    }
+
+    /// A file that its writer has closed and somebody still maps is `held`; when it is sealed all the same, what came after is a
+    /// new version, never a silent difference.
+    fn a_long_lived_map_never_leaves_a_seal_that_differs_from_the_file(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io));
+        fs::write(mount.path("late.py"), LATE).unwrap();
+        mount.job(&["python", "late.py", "long"]).ok();
+        mount.sync();
+        mount.await_state("late.bin", "sealed");
+        let bytes = fs::read(lab.behind("late.bin")).unwrap();
+        assert_eq!(&bytes[8192..8196], b"last");
+        let lineage = mount.lineage("late.bin");
+        assert_eq!(lineage.root().sha256.as_deref(), Some(&*files::sha256sum(&lab.behind("late.bin"))));
+        mount.verify("late.bin", 0);
+    }
+
+    /// `numpy.memmap(mode="w+")` faults its own pages in: that is no use of its own output.
+    fn a_memmap_that_is_filled_in_place_is_no_input_of_itself(io) {
+        let lab = Lab::new();
+        lab.put("in.bin", &files::noise(5, 4096));
+        let mount = lab.mount(Options::new(io));
+        mount.python(
+            "import numpy\nd = numpy.fromfile('in.bin', dtype='u1')\nm = numpy.lib.format.open_memmap('out.npy', mode='w+', dtype='u1', shape=d.shape)\n\
+             m[:] = d\nm += 1\nm.flush(); del m",
+        ).ok();
+        mount.sync();
+        mount.await_state("out.npy", "sealed");
+        assert_eq!(mount.lineage("out.npy").inputs(), atlas_tests::lineage::names(["in.bin"]));
+        mount.verify("out.npy", 0);
+    }
+}

@@ -1,0 +1,128 @@
+//! What POSIX promises and jobs rely on, seen through the mount. Not a conformance suite: one test per promise of fs/SEMANTICS.md.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
+use atlas_tests::{Lab, Options, User, both};
+use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, flock, seek};
+
+both! {
+    /// An unlinked file lives as long as its descriptor.
+    fn an_unlinked_open_file_can_still_be_read_and_written(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io));
+        mount.python(
+            "import os\nf = open('f', 'w+b'); f.write(b'one'); f.flush(); os.unlink('f')\nf.write(b' two'); f.seek(0)\nassert f.read() == b'one two'\nassert os.fstat(f.fileno()).st_nlink == 0",
+        ).ok();
+    }
+
+    /// Offsets beyond 4 GiB, and the hole before them.
+    fn a_file_larger_than_four_gigabytes_keeps_its_end_and_its_hole(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io).flag("--digest-threads").flag("2"));
+        let path = mount.path("big.lock"); // excluded from sealing: hashing five gigabytes proves nothing here
+        let file = OpenOptions::new().create(true).write(true).read(true).truncate(true).open(&path).unwrap();
+        let far = 5 << 30;
+        file.write_all_at(b"end", far).unwrap();
+        let mut end = [0; 3];
+        file.read_exact_at(&mut end, far).unwrap();
+        assert_eq!((&end, file.metadata().unwrap().len()), (b"end", far + 3));
+        assert!(file.metadata().unwrap().blocks() < 1000, "it stays sparse");
+        let data = seek(&file, SeekFrom::Data(0)).unwrap();
+        assert!(data > 4 << 30 && data <= far, "SEEK_DATA found {data}");
+        assert_eq!(seek(&file, SeekFrom::Hole(0)).unwrap(), 0);
+    }
+
+    /// Preallocation and hole punching are the backing store's.
+    fn fallocate_has_the_backing_stores_modes(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io));
+        let file = File::options().create(true).truncate(true).write(true).read(true).open(mount.path("f")).unwrap();
+        fallocate(&file, FallocateFlags::empty(), 0, 1 << 20).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 1 << 20);
+        file.write_all_at(&[7; 8192], 0).unwrap();
+        fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, 4096).unwrap();
+        let mut bytes = [1; 8192];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(bytes[..4096].iter().all(|&b| b == 0) && bytes[4096..].iter().all(|&b| b == 7));
+    }
+
+    /// Two processes that lock one file on the mount must see each other.
+    fn locks_hold_between_processes_and_between_descriptors(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io));
+        let one = File::create(mount.path("l")).unwrap();
+        let two = File::open(mount.path("l")).unwrap();
+        flock(&one, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert_eq!(flock(&two, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK));
+        drop(one);
+        flock(&two, FlockOperation::NonBlockingLockShared).unwrap();
+        mount.python(
+            "import fcntl, os, struct\nf = open('posix', 'w'); fcntl.lockf(f, fcntl.LOCK_EX)\nif os.fork() == 0:\n    g = open('posix', 'w')\n    try:\n        fcntl.lockf(g, fcntl.LOCK_EX | fcntl.LOCK_NB); os._exit(1)\n    except OSError:\n        os._exit(0)\nassert os.wait()[1] == 0\n\
+             h = open('ofd', 'w'); i = open('ofd', 'w'); lock = struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 0, 0, 0)\nfcntl.fcntl(h, 37, lock)\ntry:\n    fcntl.fcntl(i, 37, lock); raise SystemExit('two OFD locks')\nexcept OSError: pass",
+        ).ok();
+    }
+
+    /// An ACL that the backing store holds decides; a mode alone would let the wrong people in, or keep the right ones out.
+    fn access_control_lists_are_kept_and_enforced(io) {
+        let lab = Lab::new();
+        lab.put("secret", b"s");
+        let mount = lab.mount(Options::new(io));
+        mount.sh("chown root:root secret; chmod 600 secret; setfacl -m u:nobody:r secret; getfacl -c secret | grep -qx user:nobody:r--").by(User::Root).ok();
+        mount.sh("cat secret").ok();
+        mount.sh("echo x >> secret").run().expect(2);
+        mount.sh("setfacl -b secret").by(User::Root).ok();
+        mount.sh("cat secret").run().expect(1);
+        mount.sh("mkdir d; setfacl -d -m u:nobody:rwx d; touch d/f; getfacl -c d/f | grep -q ^user:nobody:").by(User::Root).ok();
+    }
+
+    /// Permission checks are made as the caller, not as the daemon.
+    fn an_ordinary_user_gets_no_more_than_his_own_rights(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io));
+        mount.sh("mkdir -m 700 private; echo x > private/f; echo y > readable; chmod 644 readable").by(User::Root).ok();
+        mount.sh("cat private/f").run().expect(1);
+        mount.sh("cat readable; ! echo z > readable; ! rm -rf private/f; ! chown nobody readable").ok();
+        mount.sh("echo s > suid; chmod 6755 suid").ok();
+        mount.sh("echo more >> suid").ok();
+        assert_eq!(fs::metadata(lab.behind("suid")).unwrap().mode() & 0o7777, 0o755, "a write by an ordinary user clears setuid");
+    }
+
+    /// Directory streams, symlinks, special files, statfs and times.
+    fn names_and_attributes_are_those_of_the_backing_directory(io) {
+        let lab = Lab::new();
+        for i in 0..3000 {
+            lab.put(&format!("many/f{i}"), b"");
+        }
+        let mount = lab.mount(Options::new(io));
+        mount.sh(
+            "test $(ls -U many | wc -l) = 3000; test $(ls -U many | sort -u | wc -l) = 3000; ln -s ../x many/link; test \"$(readlink many/link)\" = ../x; \
+             mkfifo p; test -p p; touch -d '1999-12-31 23:59:59.123456789' p; stat -c %y p | grep -q '59.123456789'; stat -f . > /dev/null; rmdir many 2>/dev/null && exit 1; true",
+        ).ok();
+        let (here, there) = (fs::metadata(mount.path("many/f7")).unwrap(), fs::metadata(lab.behind("many/f7")).unwrap());
+        assert_eq!((here.ino(), here.nlink(), here.mtime_nsec()), (there.ino(), there.nlink(), there.mtime_nsec()));
+        assert_eq!(rustix::fs::statvfs(mount.path("")).unwrap().f_blocks, rustix::fs::statvfs(lab.behind("")).unwrap().f_blocks);
+    }
+
+    /// More known files than the daemon may hold descriptors.
+    fn more_files_are_known_than_descriptors_are_allowed(io) {
+        let lab = Lab::new();
+        for i in 0..6000 {
+            lab.put(&format!("many/{i}"), b"x");
+        }
+        let mount = lab.mount(Options::new(io));
+        let pid = i32::try_from(mount.pid()).unwrap();
+        let limit = rustix::process::Rlimit { current: Some(1024), maximum: Some(1024) };
+        rustix::process::prlimit(rustix::process::Pid::from_raw(pid), rustix::process::Resource::Nofile, limit).unwrap();
+        mount.sh("ls -l many > /dev/null; cat many/* | wc -c | grep -qx 6000").ok();
+    }
+
+    /// O_APPEND from two processes interleaves and loses nothing.
+    fn appends_of_two_processes_lose_nothing(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io));
+        mount.sh("for k in a b; do (for i in $(seq 500); do echo $k$i >> log; done) & done; wait; test $(wc -l < log) = 1000; test $(sort -u log | wc -l) = 1000").ok();
+        mount.sync();
+        mount.verify("log", 0);
+    }
+}

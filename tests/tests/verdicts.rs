@@ -1,0 +1,188 @@
+//! The machine-readable contract of verify, lineage and the exit codes (CONTRACTS 5 and 7), field by field.
+
+use std::fs;
+
+use atlas_tests::{Io, Lab, Options, both, files};
+use serde_json::Value;
+
+const CHECKS: [&str; 12] = [
+    "artifact",
+    "signature",
+    "lineage",
+    "inputs",
+    "completeness",
+    "hardware",
+    "tcb",
+    "measurements",
+    "key-binding",
+    "runtime-log",
+    "freshness",
+    "transparency",
+];
+
+fn well_formed(json: &Value) {
+    assert!(
+        json["verdict"] == "pass" || json["verdict"] == "fail",
+        "{json}"
+    );
+    assert_eq!(json["verdict"] == "pass", json["code"] == 0, "{json}");
+    for file in json["files"].as_array().expect("`files`") {
+        assert!(file["path"].is_string() && file["code"].is_i64(), "{file}");
+        assert!(
+            file["digest"].is_string() || file["digest"].is_null(),
+            "{file}"
+        );
+        let checks = file["checks"].as_object().expect("`checks`");
+        for name in CHECKS {
+            let word = checks
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_else(|| panic!("no check {name} in {file}"));
+            assert!(
+                ["affirming", "warning", "contraindicated", "none"].contains(&word),
+                "{name}: {word}"
+            );
+        }
+        for reason in file["reasons"].as_array().expect("`reasons`") {
+            assert!(
+                reason["text"].is_string()
+                    && reason.get("remedy").is_some()
+                    && reason.get("code").is_some(),
+                "{reason}"
+            );
+        }
+        if file["code"] != 0 {
+            assert!(
+                !file["reasons"].as_array().unwrap().is_empty(),
+                "a failure says why: {file}"
+            );
+        }
+    }
+}
+
+both! {
+    /// Scripts read these fields: each one is there, for passes and for failures.
+    fn verify_json_has_every_field_for_passes_and_failures(io) {
+        let lab = Lab::new();
+        lab.put("raw", b"unattested");
+        let mount = lab.mount(Options::new(io));
+        mount.sh("cat raw > good").ok();
+        mount.sync();
+        let good = mount.verify("good", 0);
+        well_formed(&good);
+        assert_eq!(good["files"].as_array().unwrap().len(), 1);
+        let checks = &good["files"][0]["checks"];
+        assert_eq!((&checks["artifact"], &checks["signature"], &checks["completeness"]), (&"affirming".into(), &"affirming".into(), &"affirming".into()));
+        assert_ne!(checks["hardware"], "affirming", "there is no hardware behind the key, and no tick for it");
+        assert_eq!(checks["transparency"], "none");
+        let none = mount.verify("raw", 3);
+        well_formed(&none);
+        files::flip(&lab.behind("good"), 0);
+        well_formed(&mount.verify("good", 4));
+    }
+
+    /// For several findings the first of the order counts: scripts switch on it.
+    fn several_findings_give_the_gravest_code(io) {
+        let lab = Lab::new();
+        lab.put("raw", b"unattested");
+        let mount = lab.mount(Options::new(io));
+        mount.sh("echo a > a; echo b > b").ok();
+        mount.python("import os\nf = open('killed', 'w'); f.write('x'); f.flush(); os.kill(os.getpid(), 9)").run().expect(137);
+        mount.sync();
+        mount.ctl(&["verify", "a", "b"]).expect(0);
+        mount.ctl(&["verify", "a", "raw"]).expect(3);
+        mount.ctl(&["verify", "raw", "killed"]).expect(7);
+        files::flip(&lab.behind("b"), 0);
+        let json = mount.ctl(&["verify", "--json", "a", "raw", "killed", "b"]).expect(4).json();
+        well_formed(&json);
+        assert_eq!(json["files"].as_array().unwrap().len(), 4);
+        assert_eq!(json["files"][0]["code"], 0);
+    }
+}
+
+/// `code` 2 is the user's mistake; it is never mixed up with a finding.
+#[test]
+fn usage_errors_are_code_2_everywhere() {
+    let lab = Lab::new();
+    for args in [
+        &["verify"][..],
+        &["lineage"],
+        &["verify", "--no-such-flag", "x"],
+        &["export", "x"],
+        &["no-such-verb"],
+        &["run"],
+    ] {
+        assert_eq!(lab.ctl(args).code, 2, "{args:?}");
+    }
+}
+
+/// Without a daemon: what needs one says 9, what does not works.
+#[test]
+fn what_needs_a_daemon_says_9_without_one() {
+    let lab = Lab::new();
+    let mount = lab.mount(Options::new(Io::Passthrough));
+    mount.sh("echo x > f").ok();
+    mount.sync();
+    mount.unmount();
+    let at = |name: &str| lab.source().join(name).to_str().unwrap().to_owned();
+    lab.ctl(&["sync", &at("")]).refusal(9, "");
+    lab.ctl(&["register", &at("f")]).refusal(9, "");
+    lab.ctl(&["status", &at("")]).refusal(9, "");
+    for args in [
+        &["verify", &at("f")][..],
+        &["lineage", &at("f")],
+        &["show", &at("f")],
+        &["ls", &at("")],
+        &["runs", &at("")],
+        &["doctor", &at("")],
+    ] {
+        lab.ctl(args).expect(0);
+    }
+}
+
+/// A pipe that closes early is no error worth a message, and no panic.
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let lab = Lab::new();
+    let mount = lab.mount(Options::new(Io::Passthrough));
+    mount.sh("for i in $(seq 300); do echo $i > f$i; done").ok();
+    mount.sync();
+    let program = atlas_tests::sandbox::program("atlasctl");
+    let done = mount.sh(&format!(
+        "cd {}; {} ls . 2>err | head -n 1; test ! -s err",
+        mount.path("").display(),
+        program.display()
+    ));
+    done.by(atlas_tests::User::Root).ok();
+}
+
+/// Completions, man pages and versions exist and name what they should.
+#[test]
+fn help_man_pages_and_completions_are_there() {
+    let lab = Lab::new();
+    let version = lab.ctl(&["--version"]).expect(0).stdout;
+    assert!(version.contains("FORMAT 1"), "{version}");
+    assert!(
+        lab.ctl(&["completions", "bash"])
+            .expect(0)
+            .stdout
+            .contains("lineage")
+    );
+    assert!(lab.ctl(&["man"]).expect(0).stdout.contains(".TH"));
+    for verb in [
+        "run", "runs", "show", "ls", "lineage", "verify", "register", "export", "sync", "status",
+        "trust", "doctor",
+    ] {
+        assert!(
+            lab.ctl(&[verb, "--help"])
+                .expect(0)
+                .stdout
+                .contains("Usage"),
+            "{verb}"
+        );
+    }
+    let pages = lab.scratch().join("man");
+    fs::create_dir(&pages).unwrap();
+    lab.ctl(&["man", pages.to_str().unwrap()]).expect(0);
+    assert!(pages.join("atlasctl.1").exists());
+}
