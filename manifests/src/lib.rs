@@ -2,10 +2,12 @@
 
 pub mod assertion;
 pub mod authority;
+pub mod bundle;
 pub mod bytes;
 mod cbor;
 pub mod digest;
 mod frame;
+pub mod graph;
 pub mod history;
 pub mod id;
 pub mod index;
