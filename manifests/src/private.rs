@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::Digest as _;
@@ -75,7 +76,7 @@ pub struct Opening {
 }
 
 /// Everything that a manifest commits to without saying it. As confidential as the paths and arguments in it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PrivateRecord {
     /// SHA-256 of the manifest that this record opens.
     pub manifest: Sha256,
@@ -88,26 +89,20 @@ pub struct PrivateRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Repr {
+struct Envelope<R> {
     v: u32,
-    manifest: Sha256,
-    fields: BTreeMap<String, Opening>,
-    row: VersionRow,
-    run: Option<RunRow>,
+    record: R,
 }
 
 impl PrivateRecord {
     /// JSON, as FORMAT.md says.
     pub fn encode(&self) -> Vec<u8> {
-        let repr = Repr {
+        // Cannot fail: every map key is a string, and nothing is written but to memory.
+        serde_json::to_vec(&Envelope {
             v: VERSION,
-            manifest: self.manifest,
-            fields: self.fields.clone(),
-            row: self.row.clone(),
-            run: self.run.clone(),
-        };
-        // Cannot fail: every map key is a string and nothing writes but to memory.
-        serde_json::to_vec(&repr).unwrap_or_default()
+            record: self,
+        })
+        .unwrap_or_default()
     }
 
     /// Reads untrusted bytes.
@@ -117,20 +112,19 @@ impl PrivateRecord {
                 "longer than {MAX_RECORD_BYTES} bytes"
             )));
         }
-        let repr: Repr =
-            serde_json::from_slice(bytes).map_err(|e| PrivateError::Malformed(e.to_string()))?;
-        if repr.v != VERSION {
+        let malformed = |e: serde_json::Error| PrivateError::Malformed(e.to_string());
+        // The version first: a later record may have a shape that we cannot read.
+        let v = serde_json::from_slice::<Envelope<IgnoredAny>>(bytes)
+            .map_err(malformed)?
+            .v;
+        if v != VERSION {
             return Err(PrivateError::Malformed(format!(
-                "version {} is unknown; use a newer atlasctl",
-                repr.v
+                "version {v} is unknown; use a newer atlasctl"
             )));
         }
-        Ok(Self {
-            manifest: repr.manifest,
-            fields: repr.fields,
-            row: repr.row,
-            run: repr.run,
-        })
+        serde_json::from_slice::<Envelope<Self>>(bytes)
+            .map(|e| e.record)
+            .map_err(malformed)
     }
 
     /// The field's value, after checking it against what the manifest commits to.
@@ -222,4 +216,128 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], std::io::Error> {
     let mut out = [0; N];
     getrandom::fill(&mut out)?;
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Blake3;
+    use crate::id::NodeRef;
+    use crate::rows::FileIdentity;
+    use crate::vocabulary::State;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn row() -> VersionRow {
+        VersionRow {
+            node: NodeRef::Content(Blake3([1; 32])),
+            path: Some("secret/dir/model.pt".into()),
+            gone: false,
+            digests: None,
+            state: State::Sealed,
+            reason: None,
+            closed: None,
+            status: None,
+            quiet: None,
+            cut: None,
+            run: None,
+            process: 0,
+            tree: 0,
+            inputs: 0,
+            parent: None,
+            copied: Vec::new(),
+            ephemeral: false,
+            manifest: None,
+            input_set: None,
+            members: None,
+            media_type: None,
+            ended_at: None,
+            sealed_at: None,
+            identity: Some(FileIdentity {
+                dev: 1,
+                ino: 2,
+                born: -1,
+                size: 3,
+                mtime: 1_795_000_000_123_456_789,
+                ctime: i128::from(i64::MAX),
+            }),
+        }
+    }
+
+    /// The worked example of FORMAT.md.
+    #[test]
+    fn the_commitment_of_format_md_is_true() {
+        let salt = Salt(*b"0123456789abcdef");
+        let said = commitment("cwd", &salt, &json!("/home/ada"));
+        assert!(
+            include_str!("../FORMAT.md").contains(&said.hex()),
+            "{}",
+            said.hex()
+        );
+    }
+
+    #[test]
+    fn a_record_reads_back_and_another_version_is_refused() {
+        let (_, fields) = withhold([("argv".to_owned(), json!(["python", "train.py"]))]).unwrap();
+        let record = PrivateRecord {
+            manifest: Sha256([2; 32]),
+            fields,
+            row: row(),
+            run: None,
+        };
+        let bytes = record.encode();
+        assert_eq!(PrivateRecord::decode(&bytes).unwrap(), record);
+        let later = String::from_utf8(bytes)
+            .unwrap()
+            .replace("\"v\":1", "\"v\":2");
+        let error = PrivateRecord::decode(later.as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("newer atlasctl"), "{error}");
+    }
+
+    #[test]
+    fn equal_values_are_not_recognised_by_their_commitments() {
+        let (a, _) = withhold([("user".to_owned(), json!("ada"))]).unwrap();
+        let (b, _) = withhold([("user".to_owned(), json!("ada"))]).unwrap();
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn the_order_of_keys_does_not_change_a_commitment() {
+        let salt = Salt([0; 16]);
+        let a: Value =
+            serde_json::from_str(r#"{"b":[1,{"y":null,"x":"\u00e9"}],"a":true}"#).unwrap();
+        let b: Value =
+            serde_json::from_str("{\"a\":true,\"b\":[1,{\"x\":\"\u{e9}\",\"y\":null}]}").unwrap();
+        assert_eq!(commitment("f", &salt, &a), commitment("f", &salt, &b));
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_committed_field_salt_and_value_open(field in "[a-z]{1,8}", value in "\\PC{0,20}", other in "\\PC{0,20}") {
+            prop_assume!(value != other);
+            let (withheld, mut fields) = withhold([(field.clone(), json!(value))]).unwrap();
+            prop_assert!(check(&withheld, &field, &fields[&field]).is_ok());
+            let opening = fields.get_mut(&field).unwrap();
+            opening.value = json!(other);
+            prop_assert!(matches!(check(&withheld, &field, opening), Err(PrivateError::Mismatch(_))));
+            opening.value = json!(value);
+            opening.salt.0[0] ^= 1;
+            prop_assert!(check(&withheld, &field, opening).is_err());
+            prop_assert!(matches!(check(&withheld, "?", opening), Err(PrivateError::Uncommitted(_))));
+        }
+
+        #[test]
+        fn field_and_value_cannot_trade_bytes(a in "[a-z]{1,6}", b in "[a-z]{1,6}") {
+            let salt = Salt([0; 16]);
+            let joined = format!("{a}{b}");
+            prop_assert_ne!(commitment(&a, &salt, &json!(b)), commitment(&joined, &salt, &json!("")));
+        }
+
+        #[test]
+        fn noise_is_refused_without_a_panic(bytes: Vec<u8>) {
+            prop_assert!(PrivateRecord::decode(&bytes).is_err());
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
+use c2pa::validation_status::ValidationStatus;
 use c2pa::{Context, Reader};
 use serde_json::json;
 
@@ -15,6 +16,8 @@ use crate::statement::{ManifestRef, Statement};
 
 /// No manifest that is read is longer, in bytes. Ours are far smaller; the room is for telling others from damage.
 pub const MAX_READ_BYTES: usize = 1 << 20;
+
+const NOT_OURS: &str = "it is C2PA, without an assertion of ours";
 
 /// A manifest that is intact.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,8 +55,8 @@ pub enum ReadError {
         "not a readable manifest: {0}; it is damaged or cut short, restore it from the store or an export"
     )]
     Malformed(String),
-    /// Something in it was changed after it was signed.
-    #[error("the manifest was changed after it was signed: {0}")]
+    /// Something in it was changed after it was signed, or it does not bind all bytes of its asset.
+    #[error("the manifest was changed after it was signed, or made to deceive: {0}")]
     Tampered(String),
     /// A C2PA manifest that Atlas did not write.
     #[error("not a manifest of Atlas: {0}; use c2patool for those of other programs")]
@@ -90,19 +93,16 @@ fn frame(bytes: &[u8]) -> Result<Frame<'_>, ReadError> {
         )));
     }
     Frame::parse(bytes).map_err(|e| match e {
+        _ if foreign(bytes) => ReadError::Foreign(NOT_OURS.to_owned()),
         FrameError::Hash(_) => ReadError::Tampered(e.to_string()),
-        _ if foreign(bytes) => {
-            ReadError::Foreign("it is C2PA, without an assertion of ours".to_owned())
-        }
         _ => ReadError::Malformed(e.to_string()),
     })
 }
 
 fn decoded(frame: &Frame<'_>) -> Result<Statement, ReadError> {
     decode::statement(frame).map_err(|e| match e {
-        DecodeError::NotOurs => {
-            ReadError::Foreign("it is C2PA, without an assertion of ours".to_owned())
-        }
+        DecodeError::NotOurs => ReadError::Foreign(NOT_OURS.to_owned()),
+        DecodeError::Binding(what) => ReadError::Tampered(what.to_owned()),
         DecodeError::Wrong(what) => ReadError::Malformed(what),
     })
 }
@@ -144,11 +144,18 @@ fn signature(bytes: &[u8], urn: &str, anchors_pem: &str) -> Result<Signature, Re
             "the SDK reads another manifest in it".to_owned(),
         ));
     }
-    if results.ingredient_deltas().is_some_and(|d| !d.is_empty()) {
-        return Err(ReadError::Tampered("it embeds other manifests".to_owned()));
-    }
-    let good: BTreeSet<&str> = active.success().iter().map(|s| s.code()).collect();
-    let bad: BTreeSet<&str> = active.failure().iter().map(|s| s.code()).collect();
+    let good: BTreeSet<&str> = active
+        .success()
+        .iter()
+        .map(ValidationStatus::code)
+        .collect();
+    // An ingredient's own failures count like the manifest's. The frame has made sure that none is embedded.
+    let deltas = results.ingredient_deltas().into_iter().flatten();
+    let bad: BTreeSet<&str> = deltas
+        .flat_map(|d| d.validation_deltas().failure())
+        .chain(active.failure())
+        .map(ValidationStatus::code)
+        .collect();
     let credential = |code: &str| {
         code.starts_with("signingCredential.") || code == "claimSignature.outsideValidity"
     };
@@ -203,8 +210,7 @@ fn context(anchors_pem: &str) -> c2pa::Result<Arc<Context>> {
     let mut last = LAST
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some((pem, context)) = last.as_ref().filter(|(pem, _)| pem == anchors_pem) {
-        let _ = pem;
+    if let Some((_, context)) = last.as_ref().filter(|(pem, _)| pem == anchors_pem) {
         return Ok(Arc::clone(context));
     }
     let mut settings = json!({

@@ -6,9 +6,9 @@ use c2pa::assertions::DataHash;
 use c2pa::{Builder, Context, Ingredient, Signer, SigningAlg};
 use serde_json::json;
 
-use crate::assertion;
 use crate::assertion::body::{OriginBody, VersionBody, WithheldBody};
 use crate::assertion::ingredient::{INPUT_TO, Ingredient as Body, PARENT_OF};
+use crate::assertion::{self, size};
 use crate::authority::SigningKey;
 use crate::cbor;
 use crate::digest::Sha256;
@@ -73,11 +73,16 @@ impl Sealer {
     }
 
     /// Signs what `assertion::trim` leaves of the statement, with as many of its inputs as fit, nearest first.
+    ///
+    /// The SDK refuses numbers above `i64::MAX`: no file is that long, and no counter gets there.
     pub fn seal(&self, statement: &Statement) -> Result<Sealed, SealError> {
         if statement.asset.digests.size == 0 {
             return Err(SealError::Empty);
         }
         let mut said = assertion::trim(statement);
+        while !said.inputs.is_empty() && size::at_least(&said) >= MAX_MANIFEST_BYTES {
+            said.inputs.pop();
+        }
         loop {
             let manifest = self.sign(&said)?;
             if manifest.len() < MAX_MANIFEST_BYTES {
@@ -94,6 +99,7 @@ impl Sealer {
                     urn,
                 });
             }
+            // The estimate was a few bytes short.
             if said.inputs.pop().is_none() {
                 return Err(SealError::TooLarge(manifest.len()));
             }
@@ -169,5 +175,78 @@ impl Signer for Pen {
         let certs: usize = chain.iter().map(|c| string(c.len())).sum();
         let array = usize::from(chain.len() > 1);
         COSE_BYTES + string(PROTECTED_BYTES + array + certs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::Authority;
+    use crate::id::InstanceId;
+    use crate::read::{ReadError, read};
+    use crate::statements;
+    use c2pa::HashRange;
+    use proptest::prelude::*;
+
+    /// What a thief of the key, or another program with it, could sign: everything is right but the data hash.
+    fn signed(hash: &DataHash) -> Result<(), ReadError> {
+        let tmp = tempfile::tempdir().unwrap();
+        let authority = Authority::create(tmp.path()).unwrap();
+        let sealer = Sealer::new(authority.issue(InstanceId([1; 16])).unwrap()).unwrap();
+        let mut b = Builder::from_shared_context(&sealer.context)
+            .with_definition(
+                json!({"title": "x", "instance_id": format!("urn:atlas:v:{}:1", "00".repeat(16))}),
+            )
+            .unwrap();
+        let actions = json!({"actions": [{"action": "c2pa.created", "digitalSourceType": "http://c2pa.org/digitalsourcetype/empty"}]});
+        b.add_assertion(assertion::ACTIONS, &actions).unwrap();
+        b.add_assertion(DataHash::LABEL, hash).unwrap();
+        b.add_assertion(assertion::VERSION, &assertion::body::tests::version())
+            .unwrap();
+        let bytes = b.sign_embeddable("application/c2pa").unwrap();
+        read(&bytes, authority.certificate_pem()).map(drop)
+    }
+
+    /// The SDK of this version says Trusted to any bytes in the place that is left out.
+    #[test]
+    fn a_data_hash_that_leaves_bytes_out_is_refused() {
+        let mut hash = DataHash::new("x", "sha256");
+        hash.set_hash(Sha256::of(b" world").0.to_vec());
+        hash.add_exclusion(HashRange::new(0, 5));
+        let got = signed(&hash);
+        assert!(
+            matches!(&got, Err(ReadError::Tampered(w)) if w.contains("leaves bytes out")),
+            "{got:?}"
+        );
+    }
+
+    #[test]
+    fn a_data_hash_of_another_algorithm_is_refused() {
+        let mut hash = DataHash::new("x", "sha512");
+        hash.set_hash(vec![1; 32]);
+        let got = signed(&hash);
+        assert!(
+            matches!(&got, Err(ReadError::Tampered(w)) if w.contains("not SHA-256")),
+            "{got:?}"
+        );
+    }
+
+    static SEALER: std::sync::LazyLock<Sealer> = std::sync::LazyLock::new(|| {
+        let tmp = tempfile::tempdir().unwrap();
+        let authority = Authority::create(tmp.path()).unwrap();
+        Sealer::new(authority.issue(InstanceId([1; 16])).unwrap()).unwrap()
+    });
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Too high, and inputs that fit are left out; too low, and each seal signs twice.
+        #[test]
+        fn the_size_is_known_before_signing_to_a_few_bytes(s in prop_oneof![9 => statements::any_statement(), 1 => Just(statements::hostile())]) {
+            let said = assertion::trim(&s);
+            let real = SEALER.sign(&said).unwrap().len();
+            let guess = size::at_least(&said);
+            prop_assert!(guess <= real && real - guess <= 100, "guessed {guess}, is {real}");
+        }
     }
 }

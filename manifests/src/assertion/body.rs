@@ -270,3 +270,36 @@ fn known(v: u32) -> Result<(), String> {
         ))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn version() -> VersionBody {
+        VersionBody {
+            v: BODY_VERSION,
+            node: Fixed([0; 16]),
+            n: 1,
+            size: 5,
+            blake3: Fixed([0; 32]),
+            sealed: String::new(),
+            closed: Closed::Explicit,
+            status: None,
+            quiet: Quiet::Proven,
+            cut: Cut::Close,
+            inputs: crate::set::empty_head().into(),
+            members: None,
+            config: Fixed([0; 32]),
+            instance: Fixed([0; 16]),
+            hardware: Hardware::None,
+        }
+    }
+
+    #[test]
+    fn a_body_of_a_later_version_is_refused_with_the_remedy() {
+        let mut body = version();
+        assert_eq!(body.known(), Ok(()));
+        body.v += 1;
+        assert!(body.known().unwrap_err().contains("newer atlasctl"));
+    }
+}

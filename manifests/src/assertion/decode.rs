@@ -14,8 +14,16 @@ use crate::statement::{Asset, MAX_DIRECT_INPUTS, Origin, Statement};
 pub(crate) enum DecodeError {
     /// It has no version assertion.
     NotOurs,
-    /// It has one, but something is wrong. Names it.
+    /// It does not bind the whole content by SHA-256, which nothing honest does.
+    Binding(&'static str),
+    /// Something else is wrong. Names it.
     Wrong(String),
+}
+
+impl From<String> for DecodeError {
+    fn from(what: String) -> Self {
+        Self::Wrong(what)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,24 +49,15 @@ struct Type {
 
 /// The statement in a manifest.
 pub(crate) fn statement(frame: &Frame<'_>) -> Result<Statement, DecodeError> {
-    let Some(version) = frame
-        .assertion::<VersionBody>(VERSION)
-        .map_err(DecodeError::Wrong)?
-    else {
-        return Err(DecodeError::NotOurs);
-    };
-    of_version(frame, version).map_err(DecodeError::Wrong)
-}
-
-fn of_version(frame: &Frame<'_>, version: VersionBody) -> Result<Statement, String> {
+    let version: VersionBody = frame.assertion(VERSION)?.ok_or(DecodeError::NotOurs)?;
     version.known()?;
     let need = |label: &str| format!("assertion {label} is missing");
     let hash: DataHash = frame.assertion(DATA_HASH)?.ok_or_else(|| need(DATA_HASH))?;
     if hash.exclusions.is_some() {
-        return Err("the data hash leaves bytes out".to_owned());
+        return Err(DecodeError::Binding("its data hash leaves bytes out"));
     }
     if hash.alg.as_deref() != Some("sha256") {
-        return Err("the data hash is not SHA-256".to_owned());
+        return Err(DecodeError::Binding("its data hash is not SHA-256"));
     }
     let kind: AssetType = frame
         .assertion(ASSET_TYPE)?
@@ -69,7 +68,9 @@ fn of_version(frame: &Frame<'_>, version: VersionBody) -> Result<Statement, Stri
         (Some(one), None) | (None, Some(one)) => Origin::try_from(one)?,
         _ => {
             return Err(
-                "it must say either which run wrote it or that it was registered".to_owned(),
+                "it must say either which run wrote it or that it was registered"
+                    .to_owned()
+                    .into(),
             );
         }
     };
@@ -78,7 +79,9 @@ fn of_version(frame: &Frame<'_>, version: VersionBody) -> Result<Statement, Stri
         None => Vec::new(),
     };
     if frame.claim.instance_id != version.version().to_string() {
-        return Err("claim and version assertion name different versions".to_owned());
+        return Err("claim and version assertion name different versions"
+            .to_owned()
+            .into());
     }
     let (parent, inputs) = inputs(frame)?;
     Ok(Statement {
