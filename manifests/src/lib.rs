@@ -6,6 +6,7 @@ extern crate self as atlas_manifests;
 
 pub mod assertion;
 pub mod authority;
+pub mod bundle;
 pub mod bytes;
 mod cbor;
 pub mod digest;
