@@ -256,7 +256,7 @@ impl Callers {
         argv: Vec<PathBytes>,
         cgroup: Option<String>,
     ) -> RunId {
-        let by = proc::key(peer_pid);
+        let by = key(peer_pid);
         let raw: Vec<Vec<u8>> = argv.into_iter().map(|a| a.0).collect();
         let cgroup = cgroup.filter(|g| g.starts_with('/') && g.len() > 1);
         let peer = by.map(|key| proc::seen(key, u32::MAX, u32::MAX));
@@ -280,7 +280,7 @@ impl Callers {
 
     /// Ends a declared run with its exit status (128 + signal for a signal). Only the process that declared it may.
     pub fn finish(&self, run: RunId, peer_pid: i32, exit: i32) -> Result<(), String> {
-        let peer = proc::key(peer_pid);
+        let peer = key(peer_pid);
         let mut registry = self.registry();
         let Some(found) = registry.run_mut(run) else {
             return Err(format!(
