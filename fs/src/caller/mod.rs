@@ -361,8 +361,12 @@ fn connected(key: ProcessKey, root: ProcessKey, shells: &[ProcessKey]) -> BTreeS
     if root != key {
         own.extend(proc::pipes(root.tgid));
     }
-    // What the topmost shell was started with leads to its starter, and everything below it has inherited that.
-    let outside = proc::standard_pipes(topmost.tgid);
+    // What the topmost shell was started with leads to its starter (an ssh server, a jobserver), and everything below it has
+    // inherited that. Its other descriptors are the pipelines that it is setting up.
+    let mut outside = proc::standard_pipes(topmost.tgid);
+    if let Some(starter) = proc::stat(topmost.tgid.0) {
+        outside.extend(proc::pipes(Tgid(starter.ppid)));
+    }
     if own.iter().all(|p| outside.contains(p)) {
         return BTreeSet::new();
     }
@@ -382,3 +386,7 @@ fn now() -> String {
         .unwrap_or(now)
         .to_string()
 }
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+mod tests;
