@@ -482,7 +482,7 @@ impl Registry {
         Some(who)
     }
 
-    /// Takes runs' watches out for a look that needs system calls, and puts what still lives back.
+    /// True for the run of callers that cannot be named: it ends with the daemon.
     pub(crate) fn is_unknown(&self, n: u64) -> bool {
         self.unknown == Some(n)
     }
