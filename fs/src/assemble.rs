@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use atlas_manifests::id::InstanceId;
+use atlas_manifests::layout::NodeLock;
 
 use crate::caller::RunsMode;
 use crate::control::Handler;
 use crate::engine::{Engine, StartOptions};
 use crate::failure::Failure;
 use crate::fuse;
+use crate::mount::checks::Ground;
 use crate::mount::{Drained, Mounted, Parts, Plan, Writer};
 use crate::options::{Io, KernelFlags, Runs, Titles};
 use crate::vfs::{self, IoMode, Options, Vfs};
@@ -25,7 +27,8 @@ pub struct Whole;
 impl Parts for Whole {
     fn start(&self, plan: Plan) -> Result<Arc<dyn Mounted>, Failure> {
         let vfs = filesystem(&plan)?;
-        let engine = Engine::start(start_options(&plan, &vfs)?, Arc::clone(&vfs) as Arc<_>).map_err(Failure::other)?;
+        let (options, kept) = start_options(plan, &vfs)?;
+        let engine = Engine::start(options, Arc::clone(&vfs) as Arc<_>).map_err(Failure::other)?;
         let counted = Arc::downgrade(&vfs);
         engine.count_own_requests(Box::new(move || counted.upgrade().map_or(0, |v| v.stats().self_requests)));
         let mounted = match fuse::serve(&vfs, Arc::clone(&engine) as Arc<_>) {
@@ -35,7 +38,7 @@ impl Parts for Whole {
                 return Err(Failure::other(e));
             }
         };
-        Ok(Arc::new(Live { engine, mounted, plan: Mutex::new(Some(plan)) }))
+        Ok(Arc::new(Live { engine, mounted, kept: Mutex::new(Some(kept)) }))
     }
 }
 
@@ -71,10 +74,10 @@ fn kernel_options(flags: &KernelFlags) -> Vec<String> {
     named.into_iter().filter_map(|(on, name)| on.then(|| name.to_owned())).collect()
 }
 
-fn start_options(plan: &Plan, vfs: &Vfs) -> Result<StartOptions, Failure> {
-    let (ground, io) = (&plan.ground, vfs.io());
+fn start_options(plan: Plan, vfs: &Vfs) -> Result<(StartOptions, (Ground, NodeLock)), Failure> {
+    let (ground, io) = (plan.ground, vfs.io());
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let mut config = plan.ready.config.clone();
+    let mut config = plan.ready.config;
     if plan.options.sidecar {
         config.exclude.push("*.c2pa".to_owned());
     }
@@ -83,17 +86,17 @@ fn start_options(plan: &Plan, vfs: &Vfs) -> Result<StartOptions, Failure> {
     } else {
         None
     };
-    Ok(StartOptions {
-        layout: plan.ready.layout.clone(),
+    let options = StartOptions {
+        layout: plan.ready.layout,
         node: plan.lock.node(),
-        authority: plan.ready.authority.clone(),
+        authority: plan.ready.authority,
         instance: new_instance()?,
         source: ground.source.clone(),
         mountpoint: ground.mountpoint.clone(),
         state: ground.state.clone(),
         node_state: ground.node_state.clone().unwrap_or_else(|| ground.state.join("nodes")),
         in_place: ground.in_place,
-        socket: plan.socket.clone(),
+        socket: plan.socket,
         io: io.mode.to_string(),
         io_reason: io.reason,
         read_only: ground.read_only,
@@ -106,16 +109,14 @@ fn start_options(plan: &Plan, vfs: &Vfs) -> Result<StartOptions, Failure> {
         titles_withheld: plan.options.titles == Titles::None,
         sidecars,
         warnings: ground.warnings.clone(),
-    })
+    };
+    Ok((options, (ground, plan.lock)))
 }
 
 /// A new name for a new life: random, so that no two lives of any machine share it.
 fn new_instance() -> Result<InstanceId, Failure> {
     let mut id = [0; 16];
-    let mut filled = 0;
-    while filled < id.len() {
-        filled += rustix::rand::getrandom(&mut id[filled..], rustix::rand::GetRandomFlags::empty()).map_err(Failure::other)?;
-    }
+    getrandom::fill(&mut id).map_err(Failure::other)?;
     Ok(InstanceId(id))
 }
 
@@ -123,7 +124,7 @@ struct Live {
     engine: Arc<Engine>,
     mounted: vfs::Mounted,
     /// Holds the node's lock, and the descriptor behind an in-place mount.
-    plan: Mutex<Option<Plan>>,
+    kept: Mutex<Option<(Ground, NodeLock)>>,
 }
 
 impl Mounted for Live {
@@ -157,6 +158,6 @@ impl Mounted for Live {
             tracing::warn!("detaching: {e}");
         }
         self.engine.stop();
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

@@ -3,7 +3,7 @@
 //! Everything read here belongs to the job, so it is opened as the job's user, regular files only, with bounds on size and
 //! time, and never through a mount of our own. Nothing of it is executed.
 
-mod access;
+pub(crate) mod access;
 mod git;
 mod packages;
 mod passwd;
