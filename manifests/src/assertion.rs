@@ -3,6 +3,7 @@
 pub(crate) mod body;
 pub(crate) mod decode;
 pub(crate) mod ingredient;
+pub(crate) mod size;
 mod trim;
 
 pub use trim::{CUT_MARK, trim};

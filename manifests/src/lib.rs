@@ -1,11 +1,17 @@
 //! What Atlas says about a file, how it is signed, and how it is checked. No FUSE, no daemon, no network of its own.
 
+// The tests of `seal` share their statements with those under `tests/`, which know this crate by name.
+#[cfg(test)]
+extern crate self as atlas_manifests;
+
 pub mod assertion;
 pub mod authority;
+pub mod bundle;
 pub mod bytes;
 mod cbor;
 pub mod digest;
 mod frame;
+pub mod graph;
 pub mod history;
 pub mod id;
 pub mod index;
@@ -24,3 +30,7 @@ pub mod trust;
 pub mod verify;
 pub mod vocabulary;
 pub mod wire;
+
+#[cfg(test)]
+#[path = "../tests/statements/mod.rs"]
+mod statements;

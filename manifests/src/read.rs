@@ -5,6 +5,7 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
+use c2pa::validation_status::ValidationStatus;
 use c2pa::{Context, Reader};
 use serde_json::json;
 
@@ -143,13 +144,17 @@ fn signature(bytes: &[u8], urn: &str, anchors_pem: &str) -> Result<Signature, Re
             "the SDK reads another manifest in it".to_owned(),
         ));
     }
-    let good: BTreeSet<&str> = active.success().iter().map(|s| s.code()).collect();
+    let good: BTreeSet<&str> = active
+        .success()
+        .iter()
+        .map(ValidationStatus::code)
+        .collect();
     // An ingredient's own failures count like the manifest's. The frame has made sure that none is embedded.
     let deltas = results.ingredient_deltas().into_iter().flatten();
     let bad: BTreeSet<&str> = deltas
         .flat_map(|d| d.validation_deltas().failure())
         .chain(active.failure())
-        .map(|s| s.code())
+        .map(ValidationStatus::code)
         .collect();
     let credential = |code: &str| {
         code.starts_with("signingCredential.") || code == "claimSignature.outsideValidity"

@@ -319,3 +319,38 @@ impl Catalogue for StoreScan {
         self.history.under(dir)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::vocabulary::{Confined, RunHow};
+
+    /// A sealed version of which nothing else is known.
+    pub(crate) fn version_row(node: NodeRef) -> VersionRow {
+        bare(node, None, State::Sealed)
+    }
+
+    /// A run of which nothing else is known.
+    pub(crate) fn run_row(id: RunId) -> RunRow {
+        RunRow {
+            id,
+            name: None,
+            meta: Vec::new(),
+            how: RunHow::Tree,
+            uid: 0,
+            host: None,
+            cwd: None,
+            exe: None,
+            argv: Vec::new(),
+            script: None,
+            git: None,
+            python: None,
+            confined: Confined::Confined,
+            started: format!("2026-01-01T00:00:{:02}Z", id.n % 60),
+            ended: None,
+            exit: None,
+            uses: 0,
+            processes: Vec::new(),
+        }
+    }
+}

@@ -7,7 +7,7 @@ mod tree;
 
 pub use leaf::Leaf;
 pub use members::{Member, MemberList};
-pub use segment::{Segment, collect};
+pub use segment::{Fetch, Segment, collect};
 pub use tree::SetTree;
 
 use crate::cbor::CborError;

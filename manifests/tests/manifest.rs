@@ -66,6 +66,18 @@ fn a_plain_statement_is_trusted_under_its_own_authority_only() {
     assert!(matches!(reading.signature, Signature::Trusted { .. }));
 }
 
+/// Sealed once and kept: what was sealed in format 1 is read for ever. Never make these files anew; a new format gets new ones.
+#[test]
+fn a_manifest_sealed_in_format_1_still_reads() {
+    let bytes = include_bytes!("frozen/format-1.c2pa");
+    let anchors = include_str!("frozen/format-1.authority.pem");
+    let reading = read(bytes, anchors).unwrap();
+    assert!(matches!(reading.signature, Signature::Trusted { .. }));
+    let mut want = plain();
+    want.parent = Some(want.inputs[0].clone());
+    assert_eq!(reading.statement, want);
+}
+
 #[test]
 fn the_nearest_inputs_stay_when_not_all_fit() {
     let mut s = plain();

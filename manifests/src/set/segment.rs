@@ -63,13 +63,13 @@ impl Segment {
     }
 }
 
+/// Finds a segment's bytes by the root at its end; `None` when it is not there.
+pub type Fetch<'a> = dyn Fn(&Sha256) -> Result<Option<Vec<u8>>, ShelfError> + 'a;
+
 /// Every leaf of the set with this head, from the segments that `fetch` finds by root. Nothing is believed: each root is computed again.
 ///
 /// Every head that is asked for must be the end of a segment; the daemon ends one whenever it seals.
-pub fn collect(
-    head: SetHead,
-    fetch: &dyn Fn(&Sha256) -> Result<Option<Vec<u8>>, ShelfError>,
-) -> Result<Vec<Leaf>, SetError> {
+pub fn collect(head: SetHead, fetch: &Fetch<'_>) -> Result<Vec<Leaf>, SetError> {
     if head.size > MAX_LEAVES {
         return Err(SetError::TooLarge(head.size));
     }
