@@ -207,6 +207,43 @@ fn maps_are_shared_with_the_file_even_after_close() {
 }
 
 #[test]
+fn a_store_through_a_map_shows_in_the_times_at_once() {
+    // No request tells the daemon of the store: attributes must not be believed while somebody can make one.
+    let mount = Mount::new("passthrough");
+    let path = mount.path.join("f");
+    fs::write(&path, vec![0; 4096]).expect("written");
+    let f = open(&path, true, 0).expect("opens");
+    // SAFETY: a new mapping of 4096 bytes, used below within its bounds and unmapped at the end.
+    let map = unsafe {
+        rustix::mm::mmap(
+            std::ptr::null_mut(),
+            4096,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED,
+            &f,
+            0,
+        )
+    }
+    .expect("mapped");
+    let seen = |p: &Path| {
+        fs::metadata(p)
+            .map(|m| (m.mtime(), m.mtime_nsec()))
+            .expect("there")
+    };
+    let before = seen(&path);
+    // SAFETY: the map is 4096 bytes long and writable.
+    unsafe { map.cast::<u8>().write(1) };
+    let after = seen(&path);
+    assert_eq!(after, seen(&mount.source.join("f")));
+    assert_ne!(
+        after, before,
+        "the store changed nothing: this proves nothing"
+    );
+    // SAFETY: mapped above, not used any more.
+    unsafe { rustix::mm::munmap(map, 4096) }.expect("unmapped");
+}
+
+#[test]
 fn a_lease_tells_whether_any_job_can_still_write() {
     // In passthrough the daemon registers the inode without being able to write it; if it could, no lease would ever be had.
     let mount = Mount::new("passthrough");
