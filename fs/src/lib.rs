@@ -1,5 +1,5 @@
 //! The provenance filesystem: sees what a job reads and writes, decides what it means, has it sealed.
 
-pub mod fuse;
 pub mod caller;
+pub mod fuse;
 pub mod vfs;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use atlas_fs::vfs::observer::Backing;
 use atlas_fs::vfs::{Mode, Vfs, probe};
 
-use super::harness::{MODES, Mount, Setup, is_fuse};
+use super::harness::{MODES, Mount, Setup, is_fuse, say};
 
 /// Runs in the daemon: what it must never do, and that it is told so.
 pub fn ask_yourself(vfs: &Arc<Vfs>) {
@@ -127,4 +127,30 @@ fn the_decision_about_io_has_a_reason_in_words() {
     let decision = probe(&mount.source);
     assert_eq!(decision.mode, Mode::Passthrough, "{decision:?}");
     assert!(!decision.reason.is_empty());
+}
+
+#[test]
+fn a_mount_over_a_mount_serves_inline_what_the_kernel_will_not_stack() {
+    let below = Mount::new("passthrough");
+    let mount = Mount::with(&Setup {
+        mode: "passthrough",
+        over: Some(below.path.clone()),
+        ..Setup::default()
+    });
+    mount.compare(|d| {
+        let path = d.join("f");
+        vec![
+            say("write", fs::write(&path, b"through two mounts")),
+            say("read", fs::read(&path)),
+            say("rename", fs::rename(&path, d.join("g"))),
+            say("read it", fs::read(d.join("g"))),
+        ]
+    });
+    let opened = mount.events("opened f");
+    assert!(
+        opened.iter().all(|e| e.contains("inline=true")),
+        "{opened:?}"
+    );
+    assert!(below.events("opened f")[0].contains("inline=false"));
+    assert_eq!(mount.events("wrote"), ["wrote 0+18"]);
 }
