@@ -1,3 +1,15 @@
 //! The provenance filesystem: sees what a job reads and writes, decides what it means, has it sealed.
 
+pub mod caller;
+pub mod command;
+pub mod config;
+pub mod control;
+pub mod digest;
+pub mod engine;
+pub mod failure;
+pub mod fuse;
+pub mod ledger;
+pub mod mount;
+pub mod options;
+pub mod program;
 pub mod vfs;

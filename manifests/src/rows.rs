@@ -16,13 +16,29 @@ pub struct FileIdentity {
     /// Inode number.
     pub ino: u64,
     /// Birth time in ns since 1970: tells a reused inode number from the old one. 0 where the store has none.
+    #[serde(with = "nanoseconds")]
     pub born: i128,
     /// Bytes.
     pub size: u64,
     /// Modification time, ns since 1970.
+    #[serde(with = "nanoseconds")]
     pub mtime: i128,
     /// Change time, ns since 1970.
+    #[serde(with = "nanoseconds")]
     pub ctime: i128,
+}
+
+/// Times as 64-bit integers (to the year 2262, later ones as the last): serde reads no 128-bit ones inside tagged messages (`wire`).
+mod nanoseconds {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(t: &i128, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_i64((*t).clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<i128, D::Error> {
+        i64::deserialize(d).map(i128::from)
+    }
 }
 
 /// One version: sealed, on its way, or only known as an input.
@@ -164,4 +180,58 @@ pub struct RunRow {
     pub uses: u64,
     /// Its processes that touched the mount.
     pub processes: Vec<ProcessRow>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Blake3;
+    use crate::wire::{Reply, Say, VERSION};
+
+    /// Internally tagged messages are buffered by serde, which refuses 128-bit integers there.
+    #[test]
+    fn a_row_with_times_survives_the_control_channel() {
+        let row = VersionRow {
+            node: NodeRef::Content(Blake3([1; 32])),
+            path: None,
+            gone: false,
+            digests: None,
+            state: State::Sealed,
+            reason: None,
+            closed: None,
+            status: None,
+            quiet: None,
+            cut: None,
+            run: None,
+            process: 0,
+            tree: 0,
+            inputs: 0,
+            parent: None,
+            copied: Vec::new(),
+            ephemeral: false,
+            manifest: None,
+            input_set: None,
+            members: None,
+            media_type: None,
+            ended_at: None,
+            sealed_at: None,
+            identity: Some(FileIdentity {
+                dev: 1,
+                ino: u64::MAX,
+                born: -1,
+                size: 3,
+                mtime: 1_795_000_000_123_456_789,
+                ctime: i128::from(i64::MAX),
+            }),
+        };
+        let reply = Reply {
+            v: VERSION,
+            say: Say::Versions {
+                rows: vec![row.clone()],
+            },
+        };
+        let line = serde_json::to_string(&reply).unwrap();
+        let back: Reply = serde_json::from_str(&line).unwrap();
+        assert!(matches!(back.say, Say::Versions { rows } if rows == [row]));
+    }
 }

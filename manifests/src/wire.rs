@@ -61,6 +61,14 @@ pub enum Ask {
         /// The author given.
         author: Option<String>,
     },
+    /// Ends the mount: new opens are refused, what is queued is sealed, the rest journaled. Only root and the daemon's own user may.
+    /// Answer: `Error` naming who holds it (it stays mounted), or `Done` once it is detached.
+    Unmount {
+        /// Also while somebody holds it.
+        force: bool,
+        /// At most so many milliseconds for sealing; the mount's own `--drain` when `None`.
+        drain_ms: Option<u64>,
+    },
     /// An epoch of the caller's run begins: a label only. Answer: `Done`.
     Mark {
         /// The label.

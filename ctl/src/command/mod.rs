@@ -1,0 +1,36 @@
+//! One file for each verb: asks, then shows. What is shared by several verbs stands in `place`, `client` and `view`.
+
+mod lineage;
+mod ls;
+mod manual;
+mod register;
+mod run;
+mod runs;
+mod show;
+mod status;
+mod sync;
+mod trust;
+mod verify;
+
+use crate::cli::{Cli, Verb};
+use crate::exit::{Code, Failure};
+use crate::view::out::Out;
+
+/// Does what the command line says.
+pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Code, Failure> {
+    match &cli.verb {
+        Verb::Completions(args) => manual::completions(args, out),
+        Verb::Man(args) => manual::man(args, out),
+        Verb::Run(args) => run::run(args, cli.global.json),
+        Verb::Runs(args) => runs::runs(args, &cli.global, out),
+        Verb::Show(args) => show::show(args, &cli.global, out),
+        Verb::Ls(args) => ls::ls(args, &cli.global, out),
+        Verb::Trust(verb) => trust::trust(verb, cli.global.json, out),
+        Verb::Verify(args) => verify::verify(args, &cli.global, out),
+        Verb::Lineage(args) => lineage::lineage(args, &cli.global, out),
+        Verb::Register(args) => register::register(args, cli.global.json, out),
+        Verb::Sync(args) => sync::sync(args, cli.global.json, out),
+        Verb::Status(args) => status::status(args, cli.global.json, out),
+        _ => Err(Failure::error("this verb is not built yet")),
+    }
+}

@@ -1,0 +1,271 @@
+//! Reading /proc: the edge between the kernel and the decisions. Nothing is decided here.
+//!
+//! No call opens, walks or stats a path of the job: links are read as text, and the one stat of an executable asks the
+//! kernel for what it has cached, so that none of it can become a request to our own mount.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::rows::FileIdentity;
+use rustix::fs::{AtFlags, CWD, StatxFlags, readlinkat, statx};
+
+use super::ancestry::{Ancestor, Snapshot};
+use super::parse::{self, Stat, Status};
+use super::seen::Seen;
+use super::{ProcessKey, Tgid, Tid, argv, cgroup};
+
+/// No /proc text is read beyond this: a command line may be 2 MiB.
+const MAX_TEXT: u64 = 64 << 10;
+/// No chain of ancestors is followed further.
+const MAX_DEPTH: usize = 64;
+/// Descriptors looked at in one process when pipes are sought.
+const MAX_FDS: usize = 256;
+/// A pipeline's processes are forked within moments: brothers are sought among pids no further away.
+const NEAR: i32 = 1024;
+
+fn read(path: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(1024);
+    std::fs::File::open(path)
+        .and_then(|f| f.take(MAX_TEXT).read_to_end(&mut out))
+        .ok()?;
+    Some(out)
+}
+
+fn link(path: &str) -> Option<Vec<u8>> {
+    readlinkat(CWD, path, Vec::new())
+        .ok()
+        .map(std::ffi::CString::into_bytes)
+}
+
+/// Of a process or a thread. A thread's own line: the sums over a whole group cost a hundred times more in a large one.
+pub(crate) fn stat(pid: i32) -> Option<Stat> {
+    parse::stat(&read(&format!("/proc/{pid}/task/{pid}/stat"))?)
+}
+
+/// Of a process, with the exit code of the whole group.
+pub(crate) fn group_stat(tgid: Tgid) -> Option<Stat> {
+    parse::stat(&read(&format!("/proc/{}/stat", tgid.0))?)
+}
+
+pub(crate) fn status(pid: i32) -> Option<Status> {
+    parse::status(&read(&format!("/proc/{pid}/status"))?)
+}
+
+/// The process that has this pid now.
+pub(crate) fn key(tgid: i32) -> Option<ProcessKey> {
+    stat(tgid).map(|s| ProcessKey {
+        tgid: Tgid(tgid),
+        start: s.start,
+    })
+}
+
+/// The process of a thread, and the thread's own start.
+pub(crate) fn process_of(tid: Tid) -> Option<(ProcessKey, u64)> {
+    let tgid = status(tid.0)?.tgid;
+    let own = stat(tid.0)?.start;
+    let start = if tgid == tid.0 {
+        own
+    } else {
+        stat(tgid)?.start
+    };
+    Some((
+        ProcessKey {
+            tgid: Tgid(tgid),
+            start,
+        },
+        own,
+    ))
+}
+
+/// True when a process whose leader is a zombie has other threads.
+pub(crate) fn has_threads(tgid: i32) -> bool {
+    std::fs::read_dir(format!("/proc/{tgid}/task")).is_ok_and(|d| d.count() > 1)
+}
+
+/// Field 52 is 0 for readers that may not trace the process: only root can be sure.
+pub(crate) fn may_see_exit_code() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Executable and arguments now: they change at execve(2) while pid and start time stay. `None` when they cannot be read, as in
+/// a process that is exiting.
+pub(crate) fn program(tgid: Tgid) -> Option<(Option<PathBytes>, Vec<PathBytes>)> {
+    let arguments = parse::pieces(&read(&format!("/proc/{}/cmdline", tgid.0))?);
+    let exe = link(&format!("/proc/{}/exe", tgid.0));
+    if exe.is_none() && arguments.is_empty() {
+        return None;
+    }
+    Some((exe.map(PathBytes), argv::redact(&arguments)))
+}
+
+/// All that is kept of a process, taken while it waits for our answer.
+///
+/// `uid` and `gid` are those of the request: nothing may ever be read as root because a process was gone too soon.
+pub(crate) fn seen(key: ProcessKey, uid: u32, gid: u32) -> Seen {
+    let pid = key.tgid.0;
+    let status = status(pid).unwrap_or(Status {
+        fsuid: uid,
+        fsgid: gid,
+        ..Status::default()
+    });
+    let raw = read(&format!("/proc/{pid}/cmdline"))
+        .map(|c| parse::pieces(&c))
+        .unwrap_or_default();
+    let environment = read(&format!("/proc/{pid}/environ")).unwrap_or_default();
+    let search = parse::pieces(&environment)
+        .into_iter()
+        .find_map(|e| e.strip_prefix(b"PATH=").map(<[u8]>::to_vec));
+    let same = |what: &str| match (
+        link(&format!("/proc/{pid}/{what}")),
+        link(&format!("/proc/self/{what}")),
+    ) {
+        (Some(theirs), Some(ours)) => Some(theirs == ours),
+        _ => None,
+    };
+    Seen {
+        key,
+        comm: stat(pid).map(|s| s.comm).unwrap_or_default(),
+        exe: link(&format!("/proc/{pid}/exe")).map(PathBytes),
+        exe_identity: cached_identity(&format!("/proc/{pid}/exe")),
+        argv: argv::redact(&raw),
+        cwd: link(&format!("/proc/{pid}/cwd")).map(PathBytes),
+        env_names: parse::env_names(&environment),
+        search,
+        uid: status.fsuid,
+        gid: status.fsgid,
+        groups: status.groups,
+        effective: status.effective,
+        same_files: same("ns/mnt") == Some(true) && same("root") == Some(true),
+        same_users: same("ns/user"),
+    }
+}
+
+/// What the kernel remembers of a file's identity, without asking its filesystem.
+pub(crate) fn cached_identity(path: &str) -> Option<FileIdentity> {
+    let s = statx(
+        CWD,
+        path,
+        AtFlags::STATX_DONT_SYNC,
+        StatxFlags::BASIC_STATS | StatxFlags::BTIME,
+    )
+    .ok()?;
+    Some(identity(&s))
+}
+
+/// A statx answer in the index' words.
+pub(crate) fn identity(s: &rustix::fs::Statx) -> FileIdentity {
+    let ns = |t: rustix::fs::StatxTimestamp| {
+        i128::from(t.tv_sec) * 1_000_000_000 + i128::from(t.tv_nsec)
+    };
+    let born = if s.stx_mask & StatxFlags::BTIME.bits() != 0 {
+        ns(s.stx_btime)
+    } else {
+        0
+    };
+    FileIdentity {
+        dev: rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor),
+        ino: s.stx_ino,
+        born,
+        size: s.stx_size,
+        mtime: ns(s.stx_mtime),
+        ctime: ns(s.stx_ctime),
+    }
+}
+
+/// A process and what is above it.
+pub(crate) fn snapshot(key: ProcessKey) -> Snapshot {
+    let mut chain = Vec::new();
+    let mut pid = key.tgid.0;
+    let mut younger = u64::MAX;
+    while chain.len() < MAX_DEPTH && pid > 0 {
+        let Some(s) = stat(pid) else { break };
+        // A parent is older than its child: this pid belongs to somebody else by now.
+        if s.start > younger {
+            break;
+        }
+        younger = s.start;
+        chain.push(Ancestor {
+            key: ProcessKey {
+                tgid: Tgid(pid),
+                start: s.start,
+            },
+            comm: s.comm,
+            exe: link(&format!("/proc/{pid}/exe")),
+        });
+        pid = s.ppid;
+    }
+    Snapshot {
+        chain,
+        cgroups: cgroups(key.tgid.0),
+    }
+}
+
+/// The cgroup paths of a process.
+pub(crate) fn cgroups(pid: i32) -> Vec<String> {
+    read(&format!("/proc/{pid}/cgroup"))
+        .map(|t| cgroup::paths(&t))
+        .unwrap_or_default()
+}
+
+/// The pipes at standard input, output and error.
+pub(crate) fn standard_pipes(tgid: Tgid) -> Vec<u64> {
+    (0..3)
+        .filter_map(|fd| parse::pipe(&link(&format!("/proc/{}/fd/{fd}", tgid.0))?))
+        .collect()
+}
+
+/// All pipes of a process, each once.
+pub(crate) fn pipes(tgid: Tgid) -> Vec<u64> {
+    let Ok(dir) = std::fs::read_dir(format!("/proc/{}/fd", tgid.0)) else {
+        return Vec::new();
+    };
+    let mut out: Vec<u64> = dir
+        .flatten()
+        .take(MAX_FDS)
+        .filter_map(|d| {
+            parse::pipe(
+                std::fs::read_link(d.path())
+                    .ok()?
+                    .as_os_str()
+                    .as_encoded_bytes(),
+            )
+        })
+        .collect();
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+/// The children of these shells among the pids around `near`. There is no cheaper way: `task/TID/children` needs
+/// CONFIG_PROC_CHILDREN.
+pub(crate) fn children(shells: &[ProcessKey], near: Tgid) -> Vec<Tgid> {
+    let Ok(dir) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    dir.flatten()
+        .filter_map(|d| d.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| pid.abs_diff(near.0) <= NEAR.unsigned_abs() && *pid != near.0)
+        .filter(|pid| stat(*pid).is_some_and(|s| shells.iter().any(|p| p.tgid.0 == s.ppid)))
+        .map(Tgid)
+        .collect()
+}
+
+/// Where cgroups are mounted.
+pub(crate) fn cgroup_root() -> &'static Path {
+    Path::new("/sys/fs/cgroup")
+}
+
+/// This machine's name, as uname(2) gives it.
+pub(crate) static HOST: LazyLock<String> = LazyLock::new(|| {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+});
+
+/// Where a process' own view of the filesystem begins.
+pub(crate) fn root_of(tgid: Tgid) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/root", tgid.0))
+}

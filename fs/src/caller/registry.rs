@@ -1,0 +1,541 @@
+//! Runs and their processes, by number. Pure bookkeeping: whoever calls has looked at /proc before, and says what time it is.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::id::{InstanceId, RunId};
+use atlas_manifests::rows::{ProcessRow, RunRow};
+use atlas_manifests::vocabulary::{Confined, RunHow};
+
+use super::ancestry::{Decision, Declaration, Source};
+use super::pipes::Pipes;
+use super::seen::Seen;
+use super::watch::Watch;
+use super::{Merge, ProcessKey, Tgid, Who};
+
+/// A process of a run.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// Where it belongs.
+    pub(crate) who: Who,
+    /// What was seen of it last.
+    pub(crate) seen: Arc<Seen>,
+    /// Shells above its tree's root: empty when no pipe needs to be looked for.
+    pub(crate) shells: Vec<ProcessKey>,
+    /// Root of its tree.
+    pub(crate) root: ProcessKey,
+    /// Its standard pipes when they were last looked at.
+    pub(crate) standard: Vec<u64>,
+}
+
+/// A run that has not been forgotten.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// What is told of it; `processes` is kept up to date here.
+    pub(crate) row: RunRow,
+    /// The cgroup it lives in, when it is one made for it.
+    pub(crate) cgroup: Option<String>,
+    /// The process that declared it.
+    pub(crate) by: Option<ProcessKey>,
+    /// A declared run that was finished.
+    pub(crate) finished: bool,
+    /// Processes and tree roots that are waited for.
+    pub(crate) watched: HashMap<ProcessKey, Watch>,
+    /// Roots of its trees and their numbers.
+    trees: HashMap<ProcessKey, u32>,
+    next_tree: u32,
+    /// Whose exit is the run's.
+    pub(crate) first: Option<ProcessKey>,
+    /// The number of what cannot be named in it: callers of another pid namespace.
+    outside: Option<Who>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    instance: InstanceId,
+    next: u64,
+    pub(crate) runs: BTreeMap<u64, Run>,
+    by_source: HashMap<Source, u64>,
+    pub(crate) processes: HashMap<ProcessKey, Process>,
+    pipes: Pipes,
+    absorbed: HashMap<u64, u64>,
+    merges: Vec<Merge>,
+    unknown: Option<u64>,
+}
+
+impl Registry {
+    pub(crate) fn new(instance: InstanceId) -> Self {
+        Self {
+            instance,
+            next: 1,
+            runs: BTreeMap::new(),
+            by_source: HashMap::new(),
+            processes: HashMap::new(),
+            pipes: Pipes::default(),
+            absorbed: HashMap::new(),
+            merges: Vec::new(),
+            unknown: None,
+        }
+    }
+
+    fn id(&self, n: u64) -> RunId {
+        RunId {
+            instance: self.instance,
+            n,
+        }
+    }
+
+    /// The number of a run of this instance, or of the run that absorbed it.
+    pub(crate) fn number(&self, run: RunId) -> Option<u64> {
+        if run.instance != self.instance {
+            return None;
+        }
+        let mut n = run.n;
+        // A run is absorbed by an older one only, so this ends.
+        while let Some(into) = self.absorbed.get(&n) {
+            n = *into;
+        }
+        self.runs.contains_key(&n).then_some(n)
+    }
+
+    pub(crate) fn run(&self, run: RunId) -> Option<&Run> {
+        self.runs.get(&self.number(run)?)
+    }
+
+    pub(crate) fn run_mut(&mut self, run: RunId) -> Option<&mut Run> {
+        let n = self.number(run)?;
+        self.runs.get_mut(&n)
+    }
+
+    /// Declarations that processes may belong to.
+    pub(crate) fn declarations(&self) -> Vec<Declaration> {
+        self.runs
+            .values()
+            .filter(|r| r.row.ended.is_none())
+            .filter_map(|r| {
+                Some(Declaration {
+                    run: r.row.id,
+                    by: r.by?,
+                    cgroup: r.cgroup.clone(),
+                })
+            })
+            .collect()
+    }
+
+    /// Opens a run.
+    pub(crate) fn open(&mut self, how: RunHow, now: &str) -> u64 {
+        let n = self.next;
+        self.next += 1;
+        let row = RunRow {
+            id: self.id(n),
+            name: None,
+            meta: Vec::new(),
+            how,
+            uid: 0,
+            host: None,
+            cwd: None,
+            exe: None,
+            argv: Vec::new(),
+            script: None,
+            git: None,
+            python: None,
+            confined: Confined::Confined,
+            started: now.to_owned(),
+            ended: None,
+            exit: None,
+            uses: 0,
+            processes: Vec::new(),
+        };
+        self.runs.insert(
+            n,
+            Run {
+                row,
+                cgroup: None,
+                by: None,
+                finished: false,
+                watched: HashMap::new(),
+                trees: HashMap::new(),
+                next_tree: 0,
+                first: None,
+                outside: None,
+            },
+        );
+        n
+    }
+
+    /// Opens a declared run.
+    pub(crate) fn declare(
+        &mut self,
+        by: Option<ProcessKey>,
+        cgroup: Option<String>,
+        now: &str,
+    ) -> RunId {
+        let n = self.open(RunHow::Declared, now);
+        let id = self.id(n);
+        self.by_source.insert(Source::Declared(id), n);
+        if let Some(run) = self.runs.get_mut(&n) {
+            run.by = by;
+            run.cgroup = cgroup;
+            run.first = by;
+        }
+        id
+    }
+
+    /// Gives a process its place: its run by `decision`, or the run that its pipes lead to. A process that has one keeps it.
+    pub(crate) fn admit(
+        &mut self,
+        seen: Arc<Seen>,
+        decision: &Decision,
+        pipes: &BTreeSet<u64>,
+        standard: Vec<u64>,
+        now: &str,
+    ) -> Who {
+        if let Some(known) = self.processes.get(&seen.key) {
+            return known.who;
+        }
+        let (n, tree) = self.place(decision, pipes, now);
+        let key = seen.key;
+        let id = self.id(n);
+        let host = super::proc::HOST.clone();
+        let Some(run) = self.runs.get_mut(&n) else {
+            // `place` returns numbers of runs that it found or opened in this same call.
+            return Who {
+                run: id,
+                process: 0,
+                tree,
+                tgid: key.tgid,
+            };
+        };
+        let process = run.row.processes.len() as u32;
+        run.row.processes.push(row(process, tree, &seen));
+        if process == 0 {
+            run.row.uid = seen.uid;
+            run.row.host = Some(host);
+            run.row.cwd.clone_from(&seen.cwd);
+            if run.row.argv.is_empty() {
+                run.row.argv.clone_from(&seen.argv);
+            }
+            run.row.exe.clone_from(&seen.exe);
+            run.row.confined = seen.confined();
+        } else {
+            run.row.confined = worse(run.row.confined, seen.confined());
+        }
+        run.first.get_or_insert(decision.root);
+        run.watched.entry(key).or_insert_with(|| Watch::new(key));
+        run.watched
+            .entry(decision.root)
+            .or_insert_with(|| Watch::new(decision.root));
+        let who = Who {
+            run: id,
+            process,
+            tree,
+            tgid: key.tgid,
+        };
+        self.processes.insert(
+            key,
+            Process {
+                who,
+                seen,
+                shells: decision.shells.clone(),
+                root: decision.root,
+                standard,
+            },
+        );
+        who
+    }
+
+    fn place(&mut self, decision: &Decision, pipes: &BTreeSet<u64>, now: &str) -> (u64, u32) {
+        let met = self.pipes.trees(pipes);
+        let found = match &decision.source {
+            Source::Declared(run) => self.number(*run),
+            source => self.by_source.get(source).copied(),
+        };
+        let n = match found {
+            Some(n) => n,
+            None => {
+                let joined = match decision.source {
+                    Source::Tree(_) => met.iter().map(|t| t.0).find(|n| self.is_tree(*n)),
+                    Source::Declared(_) | Source::Job(_) => None,
+                };
+                let n = joined.unwrap_or_else(|| self.open_for(&decision.source, now));
+                self.by_source.insert(decision.source.clone(), n);
+                n
+            }
+        };
+        let tree = self.tree(n, decision.root, &met);
+        self.pipes.attach(pipes, (n, tree));
+        self.merge_met(n, &met).map_or((n, tree), |into| {
+            (
+                into,
+                self.runs
+                    .get(&into)
+                    .and_then(|r| r.trees.get(&decision.root).copied())
+                    .unwrap_or(tree),
+            )
+        })
+    }
+
+    fn open_for(&mut self, source: &Source, now: &str) -> u64 {
+        match source {
+            Source::Job(cgroup) => {
+                let n = self.open(RunHow::Cgroup, now);
+                if let Some(run) = self.runs.get_mut(&n) {
+                    run.cgroup = Some(cgroup.clone());
+                }
+                n
+            }
+            // A declared run is opened by its declaration; one that was forgotten meanwhile is a tree.
+            Source::Tree(_) | Source::Declared(_) => self.open(RunHow::Tree, now),
+        }
+    }
+
+    fn is_tree(&self, n: u64) -> bool {
+        self.runs.get(&n).is_some_and(|r| {
+            r.row.how == RunHow::Tree && Some(n) != self.unknown && r.row.ended.is_none()
+        })
+    }
+
+    /// The number of a tree. One that shares a pipe with a numbered tree of the run has that number.
+    fn tree(&mut self, n: u64, root: ProcessKey, met: &BTreeSet<(u64, u32)>) -> u32 {
+        let Some(run) = self.runs.get_mut(&n) else {
+            return 0;
+        };
+        if let Some(tree) = run.trees.get(&root) {
+            return *tree;
+        }
+        let shared = met.iter().find(|(r, _)| *r == n).map(|(_, t)| *t);
+        let tree = shared.unwrap_or(run.next_tree);
+        run.next_tree = run.next_tree.max(tree + 1);
+        run.trees.insert(root, tree);
+        tree
+    }
+
+    /// Pipes of a known process were looked at again: what they lead to becomes one run with its own.
+    pub(crate) fn connect(&mut self, key: ProcessKey, pipes: &BTreeSet<u64>, standard: Vec<u64>) {
+        let Some(process) = self.processes.get_mut(&key) else {
+            return;
+        };
+        process.standard = standard;
+        let who = process.who;
+        let Some(n) = self.number(who.run) else {
+            return;
+        };
+        let met = self.pipes.trees(pipes);
+        self.pipes.attach(pipes, (n, who.tree));
+        self.merge_met(n, &met);
+    }
+
+    /// Makes one run of a tree run and all tree runs that it met: the oldest takes the others. `Some` when anything was merged.
+    fn merge_met(&mut self, n: u64, met: &BTreeSet<(u64, u32)>) -> Option<u64> {
+        if !self.is_tree(n) {
+            return None;
+        }
+        let mut all: BTreeSet<u64> = met
+            .iter()
+            .map(|t| t.0)
+            .filter(|r| self.is_tree(*r))
+            .collect();
+        all.insert(n);
+        let into = all.pop_first()?;
+        if all.is_empty() {
+            return None;
+        }
+        for absorbed in all {
+            self.merge(absorbed, into);
+        }
+        Some(into)
+    }
+
+    fn merge(&mut self, absorbed: u64, into: u64) {
+        let (from_id, into_id) = (self.id(absorbed), self.id(into));
+        let Some(old) = self.runs.remove(&absorbed) else {
+            return;
+        };
+        let Some(run) = self.runs.get_mut(&into) else {
+            return;
+        };
+        // Trees that share a pipe are graded as one tree: numbers stay, and tree 0 meets tree 0.
+        let offset = run.row.processes.len() as u32;
+        run.row
+            .processes
+            .extend(old.row.processes.into_iter().map(|p| ProcessRow {
+                number: p.number + offset,
+                ..p
+            }));
+        run.row.confined = worse(run.row.confined, old.row.confined);
+        run.row.uses += old.row.uses;
+        run.next_tree = run.next_tree.max(old.next_tree);
+        run.trees.extend(old.trees);
+        run.watched.extend(old.watched);
+        for p in self.processes.values_mut().filter(|p| p.who.run == from_id) {
+            p.who.run = into_id;
+            p.who.process += offset;
+        }
+        for n in self.by_source.values_mut().filter(|n| **n == absorbed) {
+            *n = into;
+        }
+        self.pipes.rename(absorbed, into, 0);
+        self.absorbed.insert(absorbed, into);
+        self.merges.push(Merge {
+            absorbed: from_id,
+            into: into_id,
+            processes: offset,
+        });
+    }
+
+    pub(crate) fn take_merges(&mut self) -> Vec<Merge> {
+        std::mem::take(&mut self.merges)
+    }
+
+    /// A process runs another program now.
+    pub(crate) fn update(&mut self, seen: Arc<Seen>) {
+        let Some(process) = self.processes.get_mut(&seen.key) else {
+            return;
+        };
+        process.seen = Arc::clone(&seen);
+        let who = process.who;
+        let Some(run) = self.run_mut(who.run) else {
+            return;
+        };
+        run.row.confined = worse(run.row.confined, seen.confined());
+        if let Some(p) = run.row.processes.get_mut(who.process as usize) {
+            p.exe.clone_from(&seen.exe);
+            p.argv.clone_from(&seen.argv);
+        }
+        if who.process == 0 {
+            run.row.exe.clone_from(&seen.exe);
+            // What was declared stays: `atlasctl run` knows best what it was asked to run.
+            if run.row.how != RunHow::Declared {
+                run.row.argv.clone_from(&seen.argv);
+            }
+        }
+    }
+
+    /// Callers without a name here: in the run of their own first, then in every run that is open.
+    pub(crate) fn outside(&mut self, now: &str) -> Vec<Who> {
+        let own = self.unknown_run(now);
+        let others: Vec<u64> = self
+            .runs
+            .iter()
+            .filter(|(n, r)| **n != own && r.row.ended.is_none())
+            .map(|(n, _)| *n)
+            .collect();
+        std::iter::once(own)
+            .chain(others)
+            .filter_map(|n| self.outsider(n))
+            .collect()
+    }
+
+    /// A caller that was gone before it could be looked at.
+    pub(crate) fn gone(&mut self, now: &str) -> Who {
+        let n = self.unknown_run(now);
+        let id = self.id(n);
+        self.outsider(n).unwrap_or(Who {
+            run: id,
+            process: 0,
+            tree: 0,
+            tgid: Tgid(0),
+        })
+    }
+
+    fn unknown_run(&mut self, now: &str) -> u64 {
+        match self.unknown {
+            Some(n) if self.runs.contains_key(&n) => n,
+            _ => {
+                let n = self.open(RunHow::Tree, now);
+                if let Some(run) = self.runs.get_mut(&n) {
+                    // Nothing is known of who these are, so nothing is claimed of what they could not do.
+                    run.row.confined = Confined::Open;
+                }
+                self.unknown = Some(n);
+                n
+            }
+        }
+    }
+
+    /// The one process of a run that stands for all callers that have no name here: in a tree of its own.
+    fn outsider(&mut self, n: u64) -> Option<Who> {
+        let id = self.id(n);
+        let run = self.runs.get_mut(&n)?;
+        if let Some(who) = run.outside {
+            return Some(who);
+        }
+        let process = run.row.processes.len() as u32;
+        let tree = run.next_tree;
+        run.next_tree += 1;
+        run.row.processes.push(ProcessRow {
+            number: process,
+            tree,
+            pid: 0,
+            exe: None,
+            argv: Vec::new(),
+        });
+        let who = Who {
+            run: id,
+            process,
+            tree,
+            tgid: Tgid(0),
+        };
+        run.outside = Some(who);
+        Some(who)
+    }
+
+    /// Takes runs' watches out for a look that needs system calls, and puts what still lives back.
+    pub(crate) fn is_unknown(&self, n: u64) -> bool {
+        self.unknown == Some(n)
+    }
+
+    /// Ends a run: nothing joins it any more. Its row stays until it is forgotten.
+    pub(crate) fn end(&mut self, n: u64, exit: Option<i32>, now: &str) {
+        let id = self.id(n);
+        if let Some(run) = self.runs.get_mut(&n) {
+            run.row.ended = Some(now.to_owned());
+            run.row.exit = run.row.exit.or(exit);
+            run.watched.clear();
+        }
+        self.by_source.retain(|_, r| *r != n);
+        self.processes.retain(|_, p| p.who.run != id);
+        self.pipes.forget(n);
+    }
+
+    /// Drops processes that are gone; their rows stay.
+    pub(crate) fn drop_processes(&mut self, gone: &HashSet<ProcessKey>) {
+        self.processes.retain(|k, _| !gone.contains(k));
+    }
+
+    /// Drops an ended run's row.
+    pub(crate) fn forget(&mut self, run: RunId) {
+        if let Some(n) = self.number(run)
+            && self.runs.get(&n).is_some_and(|r| r.row.ended.is_some())
+        {
+            self.runs.remove(&n);
+            self.absorbed.retain(|_, into| *into != n);
+        }
+    }
+}
+
+fn row(number: u32, tree: u32, seen: &Seen) -> ProcessRow {
+    ProcessRow {
+        number,
+        tree,
+        pid: seen.key.tgid.0,
+        exe: seen.exe.clone(),
+        argv: seen.argv.iter().map(|a| PathBytes(a.0.clone())).collect(),
+    }
+}
+
+/// Root is worse than what could not be told, and that is worse than confined.
+fn worse(a: Confined, b: Confined) -> Confined {
+    let rank = |c| match c {
+        Confined::Confined => 0,
+        Confined::Open => 1,
+        Confined::Root => 2,
+    };
+    if rank(b) > rank(a) { b } else { a }
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

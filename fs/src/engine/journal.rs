@@ -1,0 +1,157 @@
+//! What a life of the daemon must not take with it: uses and ended versions, one JSON record a line. Not the index, and never evidence.
+//!
+//! A record is in the file before close(2) returns to the job. It survives the daemon, not the machine: the page cache holds it.
+//! A torn last line is a record that nobody was promised.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use atlas_manifests::id::{InstanceId, VersionId};
+use atlas_manifests::rows::{RunRow, VersionRow};
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::RawUse;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Record {
+    /// A use was entered.
+    Used(RawUse),
+    /// A version ended; its run as it was then.
+    Ended {
+        /// The version.
+        row: VersionRow,
+        /// Its run.
+        run: Option<RunRow>,
+    },
+    /// Nothing is left to do for this version.
+    Settled(VersionId),
+}
+
+/// The journal of this life.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    pending: Vec<u8>,
+}
+
+impl Journal {
+    /// Begins the journal of an instance in the node's journal directory.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn begin(dir: &Path, instance: InstanceId) -> io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        let path = dir.join(format!("{instance}.jsonl"));
+        let file = OpenOptions::new().append(true).create(true).open(&path)?;
+        Ok(Self { path, inner: Mutex::new(Inner { file, pending: Vec::new() }) })
+    }
+
+    /// Queues a record: memory only, so that it may be called with the ledger locked.
+    pub fn push(&self, record: &Record) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if serde_json::to_writer(&mut inner.pending, record).is_ok() {
+            inner.pending.push(b'\n');
+        }
+    }
+
+    /// Writes what is queued, in one call. A record that cannot be written stays queued.
+    ///
+    /// # Errors
+    /// When the write fails, for example because the disk is full.
+    pub fn flush(&self) -> io::Result<()> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.pending.is_empty() {
+            return Ok(());
+        }
+        let bytes = std::mem::take(&mut inner.pending);
+        match inner.file.write_all(&bytes) {
+            Ok(()) => Ok(()),
+            Err(e) => {
+                inner.pending = bytes;
+                Err(e)
+            }
+        }
+    }
+
+    /// Removes the journal: everything in it is settled and in the index.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn finish(&self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The records of journals that earlier lives left behind, with the files that held them, oldest first.
+///
+/// # Errors
+/// When the directory cannot be read. Lines that cannot be parsed are skipped, counted and said.
+pub fn left_behind(dir: &Path, own: InstanceId) -> io::Result<(Vec<Record>, Vec<PathBuf>)> {
+    let mut files: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let ours = path.file_stem().is_some_and(|s| s.as_encoded_bytes() == own.to_string().as_bytes());
+        if path.extension().is_some_and(|e| e == "jsonl") && !ours {
+            files.push((fs::metadata(&path)?.modified()?, path));
+        }
+    }
+    files.sort();
+    let mut records = Vec::new();
+    let mut bad = 0u64;
+    for (_, path) in &files {
+        for line in BufReader::new(File::open(path)?).split(b'\n') {
+            match serde_json::from_slice(&line?) {
+                Ok(record) => records.push(record),
+                Err(_) => bad += 1,
+            }
+        }
+    }
+    if bad > 0 {
+        tracing::warn!(lines = bad, "journal lines of an earlier life could not be read");
+    }
+    Ok((records, files.into_iter().map(|(_, p)| p).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use atlas_manifests::id::NodeId;
+
+    #[test]
+    fn a_torn_last_line_loses_nothing_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (InstanceId([1; 16]), InstanceId([2; 16]));
+        let journal = Journal::begin(dir.path(), a).unwrap();
+        let settled = Record::Settled(VersionId { node: NodeId([3; 16]), n: 7 });
+        journal.push(&settled);
+        journal.push(&settled);
+        journal.flush().unwrap();
+        let mut bytes = fs::read(journal.path()).unwrap();
+        bytes.truncate(bytes.len() - 5);
+        fs::write(journal.path(), &bytes).unwrap();
+        let (records, files) = left_behind(dir.path(), b).unwrap();
+        assert_eq!(records, [settled]);
+        assert_eq!(files.len(), 1);
+        assert!(left_behind(dir.path(), a).unwrap().0.is_empty(), "our own journal is not left behind");
+    }
+}

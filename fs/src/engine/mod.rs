@@ -1,0 +1,433 @@
+//! Where requests, digests and seals meet: the ledger decides, and this carries it out. No FUSE, no policy.
+//!
+//! Locks: `ledger` is held for the length of one pure call and the queueing of its effects, never over a system call.
+
+mod answers;
+mod clock;
+mod disclosure;
+mod facts;
+mod journal;
+mod observing;
+mod outcomes;
+mod recovery;
+mod register;
+mod scribe;
+mod sets;
+mod statement;
+mod status;
+mod virtuals;
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use atlas_manifests::authority::Authority;
+use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::id::{InstanceId, NodeId, RunId};
+use atlas_manifests::index::Index;
+use atlas_manifests::layout::Layout;
+use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
+use atlas_manifests::seal::Sealer;
+use atlas_manifests::statement::ManifestRef;
+use atlas_manifests::store::Store;
+use dashmap::DashMap;
+
+use self::facts::FactBook;
+use self::journal::{Journal, Record};
+use self::register::{Digesting, Registration};
+use self::scribe::Scribe;
+use self::statement::Frame;
+use crate::caller::{Callers, RunsMode};
+use crate::config::{Config, LiveExclusions};
+use crate::digest::{ContentTree, DigestPool, Job};
+use crate::ledger::{Effect, Ledger, Plan, Ticket};
+use crate::program::Programs;
+use crate::vfs::observer::{Backing, FileKey, HandleId};
+
+/// How long a version that its writer closed may wait for the last reference to go before it is digested as held.
+const HOLD: Duration = Duration::from_millis(100);
+/// How often timers are looked at.
+const TICK: Duration = Duration::from_millis(25);
+/// How often finished runs are looked for.
+const SWEEP: Duration = Duration::from_millis(500);
+
+/// What an engine is started with.
+pub struct StartOptions {
+    /// State directories.
+    pub layout: Layout,
+    /// Whose journal and index.
+    pub node: NodeId,
+    /// Who signs the instance's certificate.
+    pub authority: Authority,
+    /// This life.
+    pub instance: InstanceId,
+    /// Backing directory, as a person would name it.
+    pub source: PathBuf,
+    /// Mount point.
+    pub mountpoint: PathBuf,
+    /// Control socket.
+    pub socket: PathBuf,
+    /// `passthrough` or `inline`.
+    pub io: String,
+    /// Why.
+    pub io_reason: String,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// Digest workers.
+    pub digest_threads: usize,
+    /// How processes become runs.
+    pub runs: RunsMode,
+    /// What is left out.
+    pub config: Config,
+    /// `--titles none`.
+    pub titles_withheld: bool,
+    /// Write `PATH.c2pa` beside the data as well.
+    pub sidecar: bool,
+    /// Things to tell in `status`.
+    pub warnings: Vec<String>,
+}
+
+/// Why an engine did not start. One line each, with the remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+/// The provenance engine of one mount.
+pub struct Engine {
+    options: StartOptions,
+    mounted_at: String,
+    ledger: Mutex<Ledger>,
+    callers: Callers,
+    backing: Arc<dyn Backing>,
+    pool: OnceLock<Arc<DigestPool>>,
+    index: Arc<Index>,
+    store: Arc<Store>,
+    journal: Journal,
+    scribe: Sender<Work>,
+    scribe_thread: Mutex<Option<JoinHandle<()>>>,
+    ticker: Mutex<Option<JoinHandle<()>>>,
+    facts_thread: Mutex<Option<JoinHandle<()>>>,
+    stopping: std::sync::atomic::AtomicBool,
+    holds: Mutex<Vec<(Instant, Ticket)>>,
+    handles: DashMap<HandleId, FileKey>,
+    /// Inline mode: what passed through of files that are being written.
+    trees: DashMap<FileKey, ContentTree>,
+    facts: FactBook,
+    exclusions: LiveExclusions,
+    /// Set while seals wait for the store.
+    trouble: Mutex<Option<String>>,
+    registrations: Digesting,
+    /// The filesystem's count of requests by the daemon itself.
+    own_requests: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
+}
+
+/// What the scribe is told, in order.
+pub(crate) enum Work {
+    /// Remember a row.
+    Version(Box<VersionRow>),
+    /// Remember a use.
+    Use(UseRow),
+    /// Remember a run as it is now.
+    Run(RunId),
+    /// A run of an earlier life, as its journal had it.
+    Restored(Box<RunRow>),
+    /// A name moved.
+    Renamed(PathBytes, PathBytes),
+    /// The last name of a file is gone.
+    Gone(PathBytes),
+    /// Sign and store.
+    Seal(Box<Plan>),
+    /// Sign and store what a person registered.
+    Register(Arc<Registration>),
+    /// Answer when everything before this is on disk.
+    Sync(Sender<()>),
+    /// End.
+    Stop,
+}
+
+/// What draining left undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Versions sealed by this life in all.
+    pub sealed: u64,
+    /// Versions that ended and are not sealed: journaled, the next mount finishes them.
+    pub left: u64,
+}
+
+impl Engine {
+    /// Starts the engine: keys, index, journal, workers; then finishes what an earlier life left.
+    ///
+    /// # Errors
+    /// When the state cannot be used: damaged index, unreadable key, full disk.
+    pub fn start(options: StartOptions, backing: Arc<dyn Backing>) -> Result<Arc<Self>, StartError> {
+        let fail = |what: &str, e: &dyn std::fmt::Display| StartError(format!("{what}: {e}"));
+        let key = options.authority.issue(options.instance).map_err(|e| fail("authority", &e))?;
+        let sealer = Sealer::new(key).map_err(|e| fail("signing key", &e))?;
+        let store = Arc::new(Store::open(&options.layout));
+        let index = Arc::new(Index::open(&options.layout.index(options.node)).map_err(|e| fail("index", &e))?);
+        let journals = options.layout.journal(options.node);
+        let (records, files) =
+            journal::left_behind(&journals, options.instance).map_err(|e| fail("journal", &e))?;
+        let next = recovery::next_version(index.next_version().map_err(|e| fail("index", &e))?, &records, options.node);
+        let journal = Journal::begin(&journals, options.instance).map_err(|e| fail("journal", &e))?;
+        let frame = Frame {
+            instance: options.instance,
+            titles_withheld: options.titles_withheld,
+        };
+        let below = Arc::clone(&backing);
+        let programs =
+            Programs::new(&options.mountpoint, Box::new(move |path| below.open_path(path).ok()));
+        let below = Arc::clone(&backing);
+        let exclusions = LiveExclusions::new(options.config.clone(), move |path| below.open_path(path));
+        let scribe = Scribe::new(Arc::clone(&index), Arc::clone(&store), sealer, frame);
+        let (to_scribe, inbox) = mpsc::channel();
+        let engine = Arc::new(Self {
+            mounted_at: clock::now(),
+            ledger: Mutex::new(Ledger::new(options.node, next)),
+            callers: Callers::new(options.instance, options.runs),
+            pool: OnceLock::new(),
+            backing: Arc::clone(&backing),
+            index,
+            store,
+            journal,
+            scribe: to_scribe,
+            scribe_thread: Mutex::new(None),
+            ticker: Mutex::new(None),
+            facts_thread: Mutex::new(None),
+            stopping: std::sync::atomic::AtomicBool::new(false),
+            holds: Mutex::new(Vec::new()),
+            handles: DashMap::new(),
+            trees: DashMap::new(),
+            facts: FactBook::new(programs),
+            exclusions,
+            trouble: Mutex::new(None),
+            registrations: Digesting::default(),
+            own_requests: OnceLock::new(),
+            options,
+        });
+        let weak = Arc::downgrade(&engine);
+        let tell = move |outcome| {
+            if let Some(engine) = weak.upgrade() {
+                engine.outcome(outcome);
+            }
+        };
+        let pool = DigestPool::start(engine.options.digest_threads, backing, Box::new(tell));
+        // The cell was empty: only this function fills it.
+        let _ = engine.pool.set(pool);
+        let weak = Arc::downgrade(&engine);
+        let thread = std::thread::Builder::new()
+            .name("atlas-scribe".into())
+            .spawn(move || {
+                // Upgraded once: the engine outlives its scribe, `stop` joins it.
+                if let Some(engine) = weak.upgrade() {
+                    scribe.work(&engine, &inbox);
+                }
+            })
+            .map_err(|e| fail("scribe thread", &e))?;
+        *lock(&engine.scribe_thread) = Some(thread);
+        let facts = Arc::clone(&engine);
+        let thread = std::thread::Builder::new()
+            .name("atlas-facts".into())
+            .spawn(move || facts.facts.work())
+            .map_err(|e| fail("facts thread", &e))?;
+        *lock(&engine.facts_thread) = Some(thread);
+        let weak = Arc::downgrade(&engine);
+        let thread = std::thread::Builder::new()
+            .name("atlas-ticker".into())
+            .spawn(move || Self::tick(&weak))
+            .map_err(|e| fail("ticker thread", &e))?;
+        *lock(&engine.ticker) = Some(thread);
+        engine.recover(records, &files);
+        Ok(engine)
+    }
+
+    /// Runs one pure step of the ledger and queues what it wants done.
+    fn step<T>(&self, step: impl FnOnce(&mut Ledger) -> T) -> T {
+        let mut ledger = lock(&self.ledger);
+        let out = step(&mut ledger);
+        for effect in ledger.take_effects() {
+            self.queue(effect);
+        }
+        out
+    }
+
+    /// Queues one effect. Called with the ledger locked: memory only.
+    fn queue(&self, effect: Effect) {
+        let work = match effect {
+            Effect::Digest { ticket, file, ended, expect } => {
+                let tree = if ended { self.trees.remove(&file).map(|(_, t)| t) } else { None };
+                if let Some(pool) = self.pool.get() {
+                    pool.submit(Job { ticket: ticket.0, file, ended, tree, expect });
+                }
+                return;
+            }
+            Effect::Hold { ticket } => {
+                lock(&self.holds).push((Instant::now() + HOLD, ticket));
+                return;
+            }
+            Effect::Used(raw) => {
+                self.journal.push(&Record::Used(*raw));
+                return;
+            }
+            Effect::Ended(row) => {
+                let run = row.run.and_then(|r| self.callers.row(r));
+                self.journal.push(&Record::Ended { row: *row, run });
+                return;
+            }
+            Effect::Version(row) => Work::Version(row),
+            Effect::Use(row) => Work::Use(row),
+            Effect::Seal(plan) => Work::Seal(plan),
+        };
+        // The scribe ends only after `stop`; what comes later is in the journal.
+        let _ = self.scribe.send(work);
+    }
+
+    /// What is queued for the journal goes to the file before a job is told that close(2) worked.
+    fn settle_journal(&self) {
+        if let Err(e) = self.journal.flush() {
+            self.storing(Some(format!("the journal cannot be written: {e}")));
+        }
+    }
+
+    fn tick(engine: &Weak<Self>) {
+        let mut swept = Instant::now();
+        while let Some(engine) = engine.upgrade() {
+            if engine.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            engine.expire_holds();
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                engine.sweep();
+            }
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    }
+
+    fn expire_holds(&self) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        lock(&self.holds).retain(|(at, ticket)| {
+            let wait = *at > now;
+            if !wait {
+                due.push(*ticket);
+            }
+            wait
+        });
+        for ticket in due {
+            self.step(|l| l.still_held(ticket));
+        }
+    }
+
+    fn sweep(&self) {
+        for run in self.callers.sweep() {
+            let _ = self.scribe.send(Work::Run(run));
+        }
+        self.settle_journal();
+    }
+
+    pub(crate) fn journal(&self, record: &Record) {
+        self.journal.push(record);
+    }
+
+    pub(crate) fn sealed(&self, ticket: Ticket, manifest: ManifestRef) {
+        self.step(|l| l.sealed(ticket, manifest));
+    }
+
+    pub(crate) fn unsealable(&self, ticket: Ticket, why: String) {
+        self.step(|l| l.unsealable(ticket, why));
+    }
+
+    pub(crate) fn run_row(&self, run: RunId) -> Option<RunRow> {
+        let mut row = self.callers.row(run)?;
+        row.uses = lock(&self.ledger).uses_of(run);
+        Some(row)
+    }
+
+    /// Digest of the configuration that was in force for a file.
+    pub(crate) fn config_digest(&self, path: Option<&PathBytes>) -> atlas_manifests::digest::Sha256 {
+        self.exclusions.digest(path.map_or(std::path::Path::new(""), PathBytes::as_path))
+    }
+
+    /// Notes that seals wait, or no longer do.
+    pub(crate) fn storing(&self, trouble: Option<String>) {
+        let mut now = lock(&self.trouble);
+        match (&*now, &trouble) {
+            (None, Some(text)) => tracing::error!("{text}"),
+            (Some(_), None) => tracing::info!("seals go on"),
+            _ => {}
+        }
+        *now = trouble;
+    }
+
+    /// What the index says, live.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// How to learn of requests that the daemon made to its own mount.
+    pub fn count_own_requests(&self, count: Box<dyn Fn() -> u64 + Send + Sync>) {
+        // Told once, by whoever mounts.
+        let _ = self.own_requests.set(count);
+    }
+
+    /// Seals what is queued, for at most `limit`.
+    pub fn drain(&self, limit: Duration) -> Drained {
+        let deadline = Instant::now() + limit;
+        loop {
+            let counts = lock(&self.ledger).counts();
+            let left = self.pending();
+            if left == 0 || Instant::now() >= deadline {
+                return Drained { sealed: counts.sealed, left };
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// Versions that ended and are not settled.
+    pub fn pending(&self) -> u64 {
+        lock(&self.ledger).counts().pending
+    }
+
+    /// Who holds files open for writing: names below SOURCE and process ids.
+    pub fn writers(&self) -> Vec<(PathBytes, i32)> {
+        lock(&self.ledger).writers()
+    }
+
+    /// Ends the workers. What is not sealed stays in the journal.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        if let Some(pool) = self.pool.get() {
+            pool.stop();
+        }
+        let _ = self.scribe.send(Work::Stop);
+        self.facts.close();
+        for thread in [&self.scribe_thread, &self.ticker, &self.facts_thread] {
+            let thread = lock(thread).take();
+            if let Some(thread) = thread
+                && thread.join().is_err()
+            {
+                tracing::error!("a worker panicked");
+            }
+        }
+        self.settle_journal();
+        if self.pending() == 0
+            && let Err(e) = self.journal.finish()
+        {
+            tracing::warn!(error = %e, "the journal stays, the next mount will read it");
+        }
+    }
+
+    fn pool(&self) -> Option<&Arc<DigestPool>> {
+        self.pool.get()
+    }
+}
+
+/// A lock whose holder panicked still guards consistent data here: every step is pure until its end.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,194 @@
+//! The filesystem's reports, turned into ledger events: who it was, what was known, what is left out.
+
+use std::path::Path;
+use std::time::Duration;
+
+use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::rows::FileIdentity;
+use rustix::io::Errno;
+
+use super::{Engine, Work, lock};
+use crate::caller::Who;
+use crate::digest::ContentTree;
+use crate::ledger::{Flush, Opening};
+use crate::vfs::observer::{Access, Caller, Change, FileKey, HandleId, Observer, Opened};
+
+/// A writable open waits for a digest to let go for at most so long.
+const LET_GO: Duration = Duration::from_millis(100);
+
+impl Engine {
+    fn who(&self, caller: Caller, writing: bool) -> Vec<Who> {
+        let who = self.callers.resolve(caller, writing);
+        for merge in self.callers.take_merges() {
+            self.step(|l| l.merge(&merge));
+        }
+        for who in &who {
+            self.facts.learn(&self.callers, who);
+        }
+        who
+    }
+
+    fn opening(&self, o: &Opened<'_>) -> Opening {
+        let path = PathBytes::from(o.path);
+        let new = !lock(&self.ledger).knows(o.file);
+        let fresh = new && !o.access.created && o.before.size > 0;
+        Opening {
+            handle: o.handle,
+            file: o.file,
+            access: o.access,
+            before: o.before,
+            who: self.who(o.caller, o.access.write),
+            known: if fresh { self.known_identity(&o.before) } else { None },
+            excluded: (new || o.access.write) && self.exclusions.excluded(o.path),
+            code: is_code(&path),
+            inline: o.inline,
+            path,
+        }
+    }
+
+    /// Inline mode: follow what passes through a file that is being written.
+    fn follow(&self, o: &Opened<'_>) {
+        if o.access.created || o.access.truncate {
+            self.trees.insert(o.file, ContentTree::new());
+        }
+    }
+}
+
+/// Programs, libraries and modules by name; what is executed is told by the kernel.
+fn is_code(path: &PathBytes) -> bool {
+    const ENDINGS: [&[u8]; 3] = [b".py", b".pyc", b".so"];
+    let name = path.base_name();
+    ENDINGS.iter().any(|e| name.ends_with(e)) || name.windows(4).any(|w| w == b".so.")
+}
+
+impl Observer for Engine {
+    fn before_change(&self, file: FileKey) {
+        if let Some(pool) = self.pool() {
+            pool.cancel(file, LET_GO);
+        }
+    }
+
+    fn opened(&self, o: &Opened<'_>) {
+        if o.access.write && o.inline {
+            self.follow(o);
+        } else if o.access.write {
+            self.trees.remove(&o.file);
+        }
+        self.handles.insert(o.handle, o.file);
+        let opening = self.opening(o);
+        self.step(|l| l.opened(opening));
+    }
+
+    fn read(&self, handle: HandleId, _offset: u64, _bytes: &[u8]) {
+        self.step(|l| l.read(handle));
+    }
+
+    fn wrote(&self, handle: HandleId, offset: u64, bytes: &[u8]) {
+        if let Some(file) = self.handles.get(&handle).map(|f| *f)
+            && let Some(mut tree) = self.trees.get_mut(&file)
+        {
+            tree.write(offset, bytes);
+        }
+        self.step(|l| l.wrote(handle));
+    }
+
+    fn flushed(&self, handle: HandleId, caller: Caller, now: &FileIdentity) {
+        let (who, closed, status) = self.callers.closing(caller);
+        self.facts.learn(&self.callers, &who);
+        let flush = Flush { handle, who, closed, status, now: *now };
+        self.step(|l| l.flushed(&flush));
+        self.settle_journal();
+    }
+
+    fn released(&self, handle: HandleId, now: Option<&FileIdentity>) {
+        self.handles.remove(&handle);
+        self.step(|l| l.released(handle, now));
+        self.settle_journal();
+    }
+
+    fn changed(&self, file: FileKey, handle: Option<HandleId>, path: &Path, how: Change, caller: Caller) {
+        // Lengths and holes made outside write(2): the bytes are read again instead of guessed.
+        self.trees.remove(&file);
+        tracing::trace!(?how, "changed without a write");
+        let who = self.who(caller, true);
+        match handle {
+            Some(handle) => {
+                if let Some(who) = who.first().copied() {
+                    self.step(|l| l.resized(handle, who));
+                }
+            }
+            None => {
+                let Ok(now) = self.backing.identity(file) else { return };
+                let path_bytes = PathBytes::from(path);
+                let opening = Opening {
+                    handle: HandleId(u64::MAX),
+                    file,
+                    access: Access { write: true, ..Access::default() },
+                    before: now,
+                    who,
+                    known: None,
+                    excluded: self.exclusions.excluded(path),
+                    code: false,
+                    inline: false,
+                    path: path_bytes,
+                };
+                self.step(|l| l.resized_by_name(opening, &now));
+                self.settle_journal();
+            }
+        }
+    }
+
+    fn copied(&self, from: HandleId, to: HandleId, _caller: Caller) {
+        if let Some(file) = self.handles.get(&to).map(|f| *f) {
+            self.trees.remove(&file);
+        }
+        self.step(|l| l.copied(from, to));
+    }
+
+    fn renamed(&self, from: &Path, to: &Path, replaced: Option<FileKey>, _caller: Caller) {
+        let (from, to) = (PathBytes::from(from), PathBytes::from(to));
+        let moved = lock(&self.ledger).at_path(&from);
+        self.step(|l| l.renamed(&from, &to, replaced));
+        let _ = self.scribe.send(Work::Renamed(from, to));
+        self.refresh(moved);
+    }
+
+    fn linked(&self, file: FileKey, path: &Path) {
+        self.step(|l| l.linked(file, PathBytes::from(path)));
+        self.refresh(Some(file));
+    }
+
+    fn unlinked(&self, file: FileKey, path: &Path, last: bool, _caller: Caller) {
+        let path = PathBytes::from(path);
+        self.step(|l| l.unlinked(file, &path, last));
+        if last {
+            let _ = self.scribe.send(Work::Gone(path));
+        } else {
+            self.refresh(Some(file));
+        }
+    }
+
+    fn attribute(&self, file: FileKey, name: &[u8], caller: Caller) -> Option<Result<Vec<u8>, Errno>> {
+        self.virtual_attribute(file, name, caller)
+    }
+
+    fn virtual_file(&self, name: &Path, caller: Caller) -> Option<Result<Vec<u8>, Errno>> {
+        self.read_virtual(name, caller)
+    }
+
+    fn virtual_write(&self, name: &Path, bytes: &[u8], caller: Caller) -> Result<(), Errno> {
+        self.write_virtual(name, bytes, caller)
+    }
+}
+
+impl Engine {
+    /// A rename or a link moves ctime: the content is known to be the same, so what identifies it is brought up to date.
+    fn refresh(&self, file: Option<FileKey>) {
+        let Some(file) = file else { return };
+        if lock(&self.ledger).file_identity(file).is_some()
+            && let Ok(now) = self.backing.identity(file)
+        {
+            self.step(|l| l.refreshed(file, now));
+        }
+    }
+}

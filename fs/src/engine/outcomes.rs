@@ -1,0 +1,93 @@
+//! What digests mean to the ledger: content is recognised, by its bytes and by what the index knows of them.
+
+use atlas_manifests::digest::{Blake3, DigestPrefix, Digests};
+use atlas_manifests::id::NodeRef;
+use atlas_manifests::kind::sniff;
+use atlas_manifests::rows::{FileIdentity, VersionRow};
+use atlas_manifests::shelf::Catalogue as _;
+use atlas_manifests::vocabulary::State;
+
+use super::{Engine, lock};
+use crate::digest::Outcome;
+use crate::ledger::{Digested, Known, Ticket, Undigested};
+
+impl Engine {
+    /// A digest job ended, or has something to say. Called on the pool's threads.
+    pub(super) fn outcome(&self, outcome: Outcome) {
+        let Some(outcome) = self.registrations.take(outcome) else { return };
+        match outcome {
+            Outcome::Done { ticket, digests, quiet, identity, head } => {
+                let ticket = Ticket(ticket);
+                let (path, version) = {
+                    let ledger = lock(&self.ledger);
+                    (ledger.path_of(ticket), ledger.is_version(ticket))
+                };
+                let Some(path) = path else { return };
+                let kind = sniff(path.base_name(), &head, digests.size);
+                let known = if version { None } else { self.known_content(&digests) };
+                let (media_type, types) = (kind.media_type, kind.types);
+                self.step(|l| l.digested(ticket, Digested { digests, quiet, identity, media_type, types, known }));
+            }
+            Outcome::Held { ticket } => self.step(|l| l.lingers(Ticket(ticket))),
+            Outcome::Changed { ticket, identity } => {
+                self.step(|l| l.undigested(Ticket(ticket), Undigested::Changed(identity)));
+            }
+            Outcome::Gone { ticket } => self.step(|l| l.undigested(Ticket(ticket), Undigested::Gone)),
+            Outcome::Failed { ticket, error } => {
+                self.step(|l| l.undigested(Ticket(ticket), Undigested::Failed(error)));
+            }
+        }
+    }
+
+    /// What the index knows of a file that is still as it was when it was last seen.
+    pub(super) fn known_identity(&self, identity: &FileIdentity) -> Option<Known> {
+        match self.index.known(identity) {
+            Ok(row) => row.and_then(|r| self.known(r)),
+            Err(e) => {
+                tracing::warn!(error = %e, "the index cannot be asked");
+                None
+            }
+        }
+    }
+
+    /// Content that some node of ours sealed is that version, wherever it lies now.
+    fn known_content(&self, digests: &Digests) -> Option<Known> {
+        let prefix = DigestPrefix { alg: Some(Blake3::ALG), hex: digests.blake3.hex() };
+        let rows = self.index.by_digest(&prefix).ok()?;
+        let row = rows.into_iter().rev().find(|r| r.digests == Some(*digests) && r.manifest.is_some())?;
+        self.known(row)
+    }
+
+    pub(super) fn known(&self, row: VersionRow) -> Option<Known> {
+        let digests = row.digests?;
+        if !matches!(row.state, State::Sealed | State::Logged | State::Unattested | State::Excluded) {
+            return None;
+        }
+        let set = self.set_of(&row);
+        Some(Known {
+            node: row.node,
+            path: row.path.unwrap_or_default(),
+            digests,
+            manifest: row.manifest,
+            media_type: row.media_type,
+            state: row.state,
+            set: set.map(Box::new),
+        })
+    }
+
+    /// The registered set that a member's row points to by its parent.
+    fn set_of(&self, row: &VersionRow) -> Option<Known> {
+        let NodeRef::Content(_) = row.node else { return None };
+        let set = self.index.versions(&[row.parent?]).ok()?.pop()??;
+        set.members?;
+        Some(Known {
+            node: set.node,
+            path: set.path?,
+            digests: set.digests?,
+            manifest: set.manifest,
+            media_type: set.media_type,
+            state: set.state,
+            set: None,
+        })
+    }
+}

@@ -1,0 +1,336 @@
+//! The one thread that writes: rows into the index, and statements into signed, durable manifests, in the ledger's order.
+//!
+//! Work that has piled up is committed together: one sync of the store and one index transaction for all of it. A seal reads
+//! `sealed` only after its manifest is on disk; one that cannot be written (no space) waits here and is tried again.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::id::{NodeRef, RunId, VersionId};
+use atlas_manifests::index::{Batch, Index};
+use atlas_manifests::private::PrivateRecord;
+use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
+use atlas_manifests::seal::Sealer;
+use atlas_manifests::shelf::Catalogue as _;
+use atlas_manifests::statement::ManifestRef;
+use atlas_manifests::store::{Item, Store};
+use atlas_manifests::vocabulary::State;
+
+use super::clock::now;
+use super::journal::Record;
+use super::register::Registration;
+use super::sets::Sets;
+use super::statement::{Frame, registered, state};
+use super::{Engine, Work};
+use crate::ledger::{Plan, Ticket};
+
+/// Work committed together at most.
+const BATCH: usize = 512;
+/// How long a seal that could not be written waits before it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The scribe's own state: nobody else sees it, so nothing here is locked.
+pub(super) struct Scribe {
+    pub(super) index: Arc<Index>,
+    pub(super) store: Arc<Store>,
+    pub(super) sealer: Sealer,
+    pub(super) frame: Frame,
+    sets: Sets,
+    runs: HashMap<RunId, RunRow>,
+    parked: Vec<Signed>,
+}
+
+/// A manifest that is signed and not stored yet.
+pub(super) struct Signed {
+    pub(super) ticket: Option<Ticket>,
+    pub(super) version: VersionId,
+    pub(super) reference: ManifestRef,
+    pub(super) row: VersionRow,
+    pub(super) objects: Vec<Item>,
+    pub(super) registration: Option<Arc<Registration>>,
+}
+
+impl Scribe {
+    pub(super) fn new(index: Arc<Index>, store: Arc<Store>, sealer: Sealer, frame: Frame) -> Self {
+        Self { index, store, sealer, frame, sets: Sets::default(), runs: HashMap::new(), parked: Vec::new() }
+    }
+
+    /// Works until told to stop or until nobody is left to tell it anything.
+    pub(super) fn work(mut self, engine: &Engine, inbox: &Receiver<Work>) {
+        let mut retry_at: Option<Instant> = None;
+        loop {
+            let patience = if self.parked.is_empty() { Duration::from_secs(3600) } else { RETRY };
+            let mut work = match inbox.recv_timeout(patience) {
+                Ok(first) => vec![first],
+                Err(RecvTimeoutError::Timeout) => Vec::new(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            while work.len() < BATCH
+                && let Ok(more) = inbox.try_recv()
+            {
+                work.push(more);
+            }
+            let due = retry_at.is_none_or(|at| Instant::now() >= at);
+            let mut signed = if due { std::mem::take(&mut self.parked) } else { Vec::new() };
+            let stop = self.round(engine, work, &mut signed);
+            retry_at = (!self.parked.is_empty()).then(|| Instant::now() + RETRY);
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn round(&mut self, engine: &Engine, work: Vec<Work>, signed: &mut Vec<Signed>) -> bool {
+        let mut rows = Rows::default();
+        let mut waiting = Vec::new();
+        let mut stop = false;
+        for item in work {
+            match item {
+                Work::Version(row) => rows.version(*row),
+                Work::Use(row) => {
+                    rows.runs.insert(row.run);
+                    rows.uses.push(row);
+                }
+                Work::Run(run) => {
+                    rows.runs.insert(run);
+                }
+                Work::Restored(row) => {
+                    self.runs.insert(row.id, *row);
+                }
+                Work::Renamed(from, to) => {
+                    // Rows so far were made under the old name.
+                    self.write_rows(engine, std::mem::take(&mut rows));
+                    self.rename(&from, &to);
+                }
+                Work::Gone(path) => {
+                    self.write_rows(engine, std::mem::take(&mut rows));
+                    self.forget(&path);
+                }
+                Work::Seal(plan) => match self.sign(engine, &plan) {
+                    Ok(s) => {
+                        rows.runs.insert(plan.run);
+                        signed.push(s);
+                    }
+                    Err(why) => {
+                        tracing::error!(version = %plan.version, why, "cannot seal");
+                        engine.unsealable(plan.ticket, why);
+                    }
+                },
+                Work::Register(registration) => match self.sign_registration(engine, &registration) {
+                    Ok(s) => signed.push(s),
+                    Err(why) => registration.answer(Err(why)),
+                },
+                Work::Sync(tell) => waiting.push(tell),
+                Work::Stop => stop = true,
+            }
+        }
+        let stored = self.store(engine, signed);
+        for s in &stored {
+            rows.version(s.row.clone());
+        }
+        self.write_rows(engine, rows);
+        for s in stored {
+            engine.journal(&Record::Settled(s.version));
+            if let Some(ticket) = s.ticket {
+                engine.sealed(ticket, s.reference);
+            }
+            if let Some(registration) = s.registration {
+                registration.answer(Ok(s.row));
+            }
+        }
+        for tell in waiting {
+            // Whoever asked may have gone.
+            let _ = tell.send(());
+        }
+        stop
+    }
+
+    fn sign(&mut self, engine: &Engine, plan: &Plan) -> Result<Signed, String> {
+        let (head, segment) = self.sets.commit(plan.run, plan.leaves.clone(), plan.cut);
+        let facts = engine.facts.of(plan.run, plan.row.process);
+        let run = self.run_row(engine, plan.run).ok_or_else(|| format!("nothing is known of {}", plan.run))?;
+        let sealed_at = now();
+        let Some((statement, fields)) =
+            state(&self.frame, plan, head, &run, &facts, engine.config_digest(plan.row.path.as_ref()), &sealed_at).map_err(|e| e.to_string())?
+        else {
+            return Err("it was never digested".to_owned());
+        };
+        let sealed = self.sealer.seal(&statement).map_err(|e| e.to_string())?;
+        let mut row = plan.row.clone();
+        row.state = State::Sealed;
+        row.manifest = Some(sealed.reference);
+        row.input_set = Some(head);
+        row.sealed_at = Some(sealed_at);
+        let record =
+            PrivateRecord { manifest: sealed.reference.sha256, fields, row: row.clone(), run: Some(run) };
+        let mut objects = Vec::new();
+        if let Some((root, bytes)) = segment {
+            objects.push(Item::inputs(root, bytes));
+        }
+        objects.push(Item::private(sealed.reference.sha256, record.encode()));
+        // Last: whoever finds the manifest finds what it commits to.
+        objects.push(Item::manifest(&sealed, &statement));
+        Ok(Signed {
+            ticket: Some(plan.ticket),
+            version: plan.version,
+            reference: sealed.reference,
+            row,
+            objects,
+            registration: None,
+        })
+    }
+
+    fn sign_registration(&self, engine: &Engine, r: &Arc<Registration>) -> Result<Signed, String> {
+        let sealed_at = now();
+        let config = engine.config_digest(Some(&r.path));
+        let (statement, fields) = registered(&self.frame, r, config, &sealed_at).map_err(|e| e.to_string())?;
+        let sealed = self.sealer.seal(&statement).map_err(|e| e.to_string())?;
+        let row = VersionRow {
+            node: NodeRef::Version(r.version),
+            path: Some(r.path.clone()),
+            gone: false,
+            digests: Some(r.digests),
+            state: State::Sealed,
+            reason: None,
+            closed: None,
+            status: None,
+            quiet: Some(r.quiet),
+            cut: None,
+            run: None,
+            process: 0,
+            tree: 0,
+            inputs: 0,
+            parent: None,
+            copied: Vec::new(),
+            ephemeral: false,
+            manifest: Some(sealed.reference),
+            input_set: Some(statement.input_set),
+            members: statement.members,
+            media_type: Some(r.media_type.clone()),
+            ended_at: None,
+            sealed_at: Some(sealed_at),
+            identity: r.identity,
+        };
+        let record = PrivateRecord { manifest: sealed.reference.sha256, fields, row: row.clone(), run: None };
+        let mut objects = Vec::new();
+        if let Some(members) = &r.members {
+            objects.push(Item::members(members.encode()));
+        }
+        objects.push(Item::private(sealed.reference.sha256, record.encode()));
+        objects.push(Item::manifest(&sealed, &statement));
+        Ok(Signed {
+            ticket: None,
+            version: r.version,
+            reference: sealed.reference,
+            row,
+            objects,
+            registration: Some(Arc::clone(r)),
+        })
+    }
+
+    /// Puts everything on disk with one sync. What cannot be stored is parked, and nobody is told that it is sealed.
+    fn store(&mut self, engine: &Engine, signed: &mut Vec<Signed>) -> Vec<Signed> {
+        if signed.is_empty() {
+            return Vec::new();
+        }
+        let objects: Vec<Item> = signed.iter().flat_map(|s| s.objects.iter().cloned()).collect();
+        match self.store.put_many(&objects) {
+            Ok(()) => {
+                engine.storing(None);
+                std::mem::take(signed)
+            }
+            Err(e) => {
+                engine.storing(Some(format!("{} seals wait: {e}", signed.len())));
+                self.parked.append(signed);
+                Vec::new()
+            }
+        }
+    }
+
+    fn run_row(&mut self, engine: &Engine, run: RunId) -> Option<RunRow> {
+        let mut row = engine.run_row(run).or_else(|| self.runs.get(&run).cloned())?;
+        let facts = engine.facts.of(run, 0);
+        row.git = row.git.or_else(|| facts.git.clone());
+        row.python = row.python.or_else(|| facts.python.as_ref().map(|(p, _)| p.clone()));
+        row.script = row.script.or_else(|| facts.script.clone());
+        Some(row)
+    }
+
+    fn write_rows(&mut self, engine: &Engine, rows: Rows) {
+        let runs: Vec<RunRow> = rows.runs.iter().filter_map(|r| self.run_row(engine, *r)).collect();
+        let versions = rows.versions.into_iter().map(|row| self.completed(row)).collect();
+        let batch = Batch { versions, uses: rows.uses, runs };
+        if batch.versions.is_empty() && batch.uses.is_empty() && batch.runs.is_empty() {
+            return;
+        }
+        if let Err(e) = self.index.write(&batch) {
+            engine.storing(Some(format!("the index cannot be written: {e}")));
+        }
+    }
+
+    /// The ledger does not know times and heads: what the index remembers of them stays.
+    fn completed(&self, mut row: VersionRow) -> VersionRow {
+        let known = self.index.versions(&[row.node]).ok().and_then(|mut v| v.pop().flatten());
+        if let Some(known) = known {
+            row.ended_at = known.ended_at.or(row.ended_at);
+            row.sealed_at = row.sealed_at.or(known.sealed_at);
+            row.input_set = row.input_set.or(known.input_set);
+            row.members = row.members.or(known.members);
+            row.media_type = row.media_type.or(known.media_type);
+            if matches!(row.node, NodeRef::Content(_)) {
+                row.path = row.path.or(known.path);
+            }
+        }
+        if row.ended_at.is_none() && row.closed.is_some() && row.state != State::Open {
+            row.ended_at = Some(now());
+        }
+        row
+    }
+
+    fn forget(&self, path: &PathBytes) {
+        if let Err(e) = self.index.gone(path.as_path()) {
+            tracing::warn!(error = %e, "the index did not follow a deletion");
+        }
+    }
+
+    fn rename(&self, from: &PathBytes, to: &PathBytes) {
+        if let Err(e) = self.index.rename(from.as_path(), to.as_path()) {
+            tracing::warn!(error = %e, "the index did not follow a rename");
+        }
+    }
+}
+
+/// Rows of one round: the last row of a node wins.
+#[derive(Default)]
+struct Rows {
+    versions: Vec<VersionRow>,
+    at: HashMap<NodeRef, usize>,
+    uses: Vec<UseRow>,
+    runs: HashSet<RunId>,
+}
+
+impl Rows {
+    fn version(&mut self, row: VersionRow) {
+        if let Some(run) = row.run {
+            self.runs.insert(run);
+        }
+        match self.at.get(&row.node) {
+            Some(place) => {
+                let old = &self.versions[*place];
+                let mut row = row;
+                row.sealed_at = row.sealed_at.or_else(|| old.sealed_at.clone());
+                row.input_set = row.input_set.or(old.input_set);
+                row.members = row.members.or(old.members);
+                self.versions[*place] = row;
+            }
+            None => {
+                self.at.insert(row.node, self.versions.len());
+                self.versions.push(row);
+            }
+        }
+    }
+}
+

@@ -1,0 +1,237 @@
+//! Who used what before which version ended: events in, effects out. Pure: no clock, no I/O, no threads.
+//!
+//! A *node* is one content: a version that somebody wrote through the mount, or the first sight of a file that was there.
+//! Runs *use* nodes; versions end; an ended version is digested, waits for its inputs to settle, and is sealed. Nothing waits
+//! for a node that had not ended when the version ended, so waiting follows the order of ends and cannot go in a circle.
+
+mod effect;
+mod event;
+mod file;
+mod merge;
+mod names;
+mod node;
+mod observe;
+mod plan;
+mod restore;
+mod run;
+mod settle;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::id::{NodeId, NodeRef, RunId, VersionId};
+use atlas_manifests::rows::{FileIdentity, VersionRow};
+use atlas_manifests::vocabulary::State;
+
+pub use self::effect::{Effect, Plan, RawUse};
+pub use self::event::{Digested, Flush, Known, Opening, Undigested};
+pub use self::node::{NodeIx, Phase, Ticket};
+pub use self::restore::Restored;
+
+use self::file::{FileState, Handle};
+use self::node::Node;
+use self::run::Uses;
+use crate::vfs::observer::{FileKey, HandleId};
+
+/// The ledger of one mount.
+#[derive(Debug)]
+pub struct Ledger {
+    node: NodeId,
+    next_version: u64,
+    files: HashMap<FileKey, FileState>,
+    by_path: BTreeMap<Vec<u8>, FileKey>,
+    handles: HashMap<HandleId, Handle>,
+    nodes: Vec<Node>,
+    runs: HashMap<RunId, Uses>,
+    merged: HashMap<RunId, (RunId, u32)>,
+    effects: Vec<Effect>,
+    /// Versions that ended and have not come to rest.
+    unsettled: BTreeSet<NodeIx>,
+    counts: Counts,
+}
+
+/// Figures for `status` and `metrics`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Versions open or held.
+    pub open: u64,
+    /// Versions that ended and are not settled.
+    pub pending: u64,
+    /// Versions sealed in this life.
+    pub sealed: u64,
+    /// Contents that changed without the mount having seen it.
+    pub behind: u64,
+}
+
+impl Ledger {
+    /// An empty ledger whose first version gets the number `next_version`.
+    pub fn new(node: NodeId, next_version: u64) -> Self {
+        Self {
+            node,
+            next_version,
+            files: HashMap::new(),
+            by_path: BTreeMap::new(),
+            handles: HashMap::new(),
+            nodes: Vec::new(),
+            runs: HashMap::new(),
+            merged: HashMap::new(),
+            effects: Vec::new(),
+            unsettled: BTreeSet::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// What is to be done since the last call, in order.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Figures as of now.
+    pub fn counts(&self) -> Counts {
+        let mut counts = self.counts;
+        counts.open = self.files.values().filter(|f| f.writing.is_some()).count() as u64;
+        counts.pending = self.unsettled.len() as u64;
+        counts
+    }
+
+    /// Versions that ended and are not sealed, nor will never be.
+    pub fn unsettled(&self) -> Vec<NodeIx> {
+        self.unsettled.iter().copied().collect()
+    }
+
+    /// How many of these are still on their way.
+    pub fn still_unsettled(&self, nodes: &[NodeIx]) -> u64 {
+        nodes.iter().filter(|n| self.unsettled.contains(n)).count() as u64
+    }
+
+    /// Takes a number for a version that did not come about by writing: a registration.
+    pub fn reserve(&mut self) -> VersionId {
+        let id = VersionId { node: self.node, n: self.next_version };
+        self.next_version += 1;
+        id
+    }
+
+    /// The name that an attempt's node has now, for recognising its content.
+    pub fn path_of(&self, ticket: Ticket) -> Option<PathBytes> {
+        self.nodes.get(ticket.node().0 as usize).map(|n| n.path.clone())
+    }
+
+    /// True when the attempt is about a version, not about an input that nobody was seen to write.
+    pub fn is_version(&self, ticket: Ticket) -> bool {
+        self.nodes.get(ticket.node().0 as usize).is_some_and(|n| n.authored.is_some())
+    }
+
+    /// Number of uses of a run so far.
+    pub fn uses_of(&self, run: RunId) -> u64 {
+        self.runs.get(&run).map_or(0, Uses::len)
+    }
+
+    /// Writable handles, with the file's name and the process that opened each: who stands in the way of unmounting.
+    pub fn writers(&self) -> Vec<(PathBytes, i32)> {
+        let mut out: Vec<_> = self
+            .handles
+            .values()
+            .filter(|h| h.write)
+            .map(|h| (h.path.clone(), h.who.first().map_or(0, |w| w.tgid.0)))
+            .collect();
+        out.sort();
+        out
+    }
+
+    /// The state of a file's own version and its row, for xattrs and the control channel. `None`: never seen by this life.
+    pub fn file_state(&self, file: FileKey) -> Option<(State, Option<VersionRow>)> {
+        let f = self.files.get(&file)?;
+        if let Some(w) = &f.writing {
+            let node = &self.nodes[self.real(w.node).0 as usize];
+            return Some((node.state(), node.row(|ix| self.id_of(ix))));
+        }
+        let node = &self.nodes[self.real(f.current?).0 as usize];
+        let state = if f.excluded && node.authored.is_some() { State::Excluded } else { node.state() };
+        Some((state, node.row(|ix| self.id_of(ix))))
+    }
+
+    /// What identified a file's bytes when its current content ended or was seen; `None` while someone writes it.
+    pub fn file_identity(&self, file: FileKey) -> Option<FileIdentity> {
+        let f = self.files.get(&file)?;
+        if f.writing.is_some() {
+            return None;
+        }
+        self.nodes[self.real(f.current?).0 as usize].identity
+    }
+
+    /// The file that has this name, when the ledger knows it.
+    pub fn at_path(&self, path: &PathBytes) -> Option<FileKey> {
+        self.by_path.get(&path.0).copied()
+    }
+
+    /// True when the ledger knows the file, so that the index need not be asked about it.
+    pub fn knows(&self, file: FileKey) -> bool {
+        self.files.get(&file).is_some_and(|f| f.current.is_some() || f.writing.is_some())
+    }
+
+    /// Follows what turned out to be the same content.
+    fn real(&self, mut ix: NodeIx) -> NodeIx {
+        while let Phase::Same(other) = self.nodes[ix.0 as usize].phase {
+            ix = other;
+        }
+        ix
+    }
+
+    fn id_of(&self, ix: NodeIx) -> Option<NodeRef> {
+        self.nodes[self.real(ix).0 as usize].id
+    }
+
+    fn at(&mut self, ix: NodeIx) -> &mut Node {
+        &mut self.nodes[ix.0 as usize]
+    }
+
+    fn add(&mut self, node: Node) -> NodeIx {
+        let ix = NodeIx(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        self.nodes.push(node);
+        ix
+    }
+
+    /// Gives a node its number; the numbers follow the order in which versions end, or first had to be named.
+    fn name(&mut self, ix: NodeIx) -> NodeRef {
+        if let Some(id) = self.nodes[ix.0 as usize].id {
+            return id;
+        }
+        let id = NodeRef::Version(VersionId { node: self.node, n: self.next_version });
+        self.next_version += 1;
+        self.at(ix).id = Some(id);
+        id
+    }
+
+    /// Tells the index about a node, and about uses that waited for its name.
+    fn tell(&mut self, ix: NodeIx) {
+        let Some(row) = self.nodes[ix.0 as usize].row(|i| self.id_of(i)) else { return };
+        self.effects.push(Effect::Version(Box::new(row)));
+        for (run, place) in std::mem::take(&mut self.at(ix).untold) {
+            self.tell_use(run, place);
+        }
+    }
+
+    fn tell_use(&mut self, run: RunId, place: usize) {
+        let Some(u) = self.runs.get(&run).and_then(|r| r.list.get(place)).cloned() else { return };
+        let real = self.real(u.node);
+        match self.nodes[real.0 as usize].id {
+            Some(node) => self.effects.push(Effect::Use(atlas_manifests::rows::UseRow {
+                run,
+                order: place as u64,
+                node,
+                kind: u.kind,
+                process: u.process,
+                tree: u.tree,
+                path: Some(u.path),
+            })),
+            None => self.at(real).untold.push((run, place)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

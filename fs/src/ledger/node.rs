@@ -1,0 +1,200 @@
+//! One content in the ledger: a version that somebody writes or wrote, or the first sight of a file that nobody was seen to write.
+
+use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::digest::Digests;
+use atlas_manifests::id::{NodeRef, RunId};
+use atlas_manifests::rows::{FileIdentity, VersionRow};
+use atlas_manifests::statement::ManifestRef;
+use atlas_manifests::vocabulary::{Closed, Cut, Quiet, State};
+
+use crate::vfs::observer::FileKey;
+
+/// Position of a node in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeIx(pub(super) u32);
+
+/// Names one attempt to digest or seal a node, so that an outcome that comes too late is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+impl Ticket {
+    pub(super) fn new(node: NodeIx, attempt: u32) -> Self {
+        Self(u64::from(node.0) << 32 | u64::from(attempt))
+    }
+
+    pub(super) fn node(self) -> NodeIx {
+        NodeIx(u32::try_from(self.0 >> 32).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn attempt(self) -> u32 {
+        u32::try_from(self.0 & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+    }
+}
+
+/// How far a node has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Somebody writes it.
+    Open,
+    /// Its writer closed it, but the description lives on elsewhere.
+    Held,
+    /// Its digest is wanted.
+    Digesting,
+    /// Digested; some input is not settled.
+    Waiting,
+    /// Handed to the sealer.
+    Sealing,
+    /// Nothing more will happen to it.
+    Settled(State),
+    /// It turned out to be the same content as another node.
+    Same(NodeIx),
+}
+
+/// How a version came about; nodes that were only seen have none.
+#[derive(Debug, Clone)]
+pub struct Authored {
+    /// The run of its last writer.
+    pub run: RunId,
+    /// Number of that process within the run.
+    pub process: u32,
+    /// Number of its tree.
+    pub tree: u32,
+    /// How it let go.
+    pub closed: Closed,
+    /// Exit status or signal.
+    pub status: Option<i32>,
+    /// Uses of the run before the cut.
+    pub inputs: u64,
+    /// Where the cut is.
+    pub cut: Cut,
+    /// The version it replaces.
+    pub parent: Option<NodeIx>,
+    /// Versions whose bytes the kernel copied into it.
+    pub copied: Vec<NodeIx>,
+    /// The file did not exist before the run made it.
+    pub created: bool,
+    /// Only metadata is known to have changed: equal digests mean that it is still its parent.
+    pub doubtful: bool,
+}
+
+/// One content.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// The inode that holds or held it.
+    pub file: FileKey,
+    /// Its last known name below SOURCE.
+    pub path: PathBytes,
+    /// Its name in the graph: a version has one from its end (or from when somebody had to name it), a first sight once it is digested.
+    pub id: Option<NodeRef>,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Its content.
+    pub digests: Option<Digests>,
+    /// `dc:format`.
+    pub media_type: Option<String>,
+    /// C2PA asset types.
+    pub types: Vec<String>,
+    /// A registered set that it is a member of.
+    pub set: Option<NodeIx>,
+    /// Whether nobody could write while it was digested.
+    pub quiet: Option<Quiet>,
+    /// What identifies its bytes on disk.
+    pub identity: Option<FileIdentity>,
+    /// Its manifest.
+    pub manifest: Option<ManifestRef>,
+    /// How it came about.
+    pub authored: Option<Authored>,
+    /// Somebody could still write it after its writer had closed it: a heir, or a mapping.
+    pub lingering: bool,
+    /// No name leads to it any more.
+    pub gone: bool,
+    /// A run other than its writer's used it.
+    pub shared: bool,
+    /// Left out by configuration.
+    pub excluded: bool,
+    /// Why it is in its state, when a person would ask.
+    pub reason: Option<String>,
+    /// Versions that wait for this node to settle.
+    pub dependents: Vec<NodeIx>,
+    /// Inputs that this version waits for.
+    pub waits: u32,
+    /// Uses that the index was not told of, because the node had no name yet.
+    pub untold: Vec<(RunId, usize)>,
+    /// The current attempt to digest it.
+    pub attempt: u32,
+}
+
+impl Node {
+    pub(super) fn new(file: FileKey, path: PathBytes, phase: Phase) -> Self {
+        Self {
+            file,
+            path,
+            id: None,
+            phase,
+            digests: None,
+            media_type: None,
+            types: Vec::new(),
+            set: None,
+            quiet: None,
+            identity: None,
+            manifest: None,
+            authored: None,
+            lingering: false,
+            gone: false,
+            shared: false,
+            excluded: false,
+            reason: None,
+            dependents: Vec::new(),
+            waits: 0,
+            untold: Vec::new(),
+            attempt: 0,
+        }
+    }
+
+    /// Nothing that a dependent waits for will still change.
+    pub fn settled(&self) -> bool {
+        matches!(self.phase, Phase::Settled(_))
+    }
+
+    /// Its state in the words of CONTRACTS 3.
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::Open => State::Open,
+            Phase::Held => State::Held,
+            Phase::Digesting => State::Digesting,
+            Phase::Waiting | Phase::Sealing | Phase::Same(_) => State::Waiting,
+            Phase::Settled(state) => state,
+        }
+    }
+
+    /// Its row, once it has a name. Times and set heads are the engine's to fill in.
+    pub fn row(&self, resolve: impl Fn(NodeIx) -> Option<NodeRef>) -> Option<VersionRow> {
+        let authored = self.authored.as_ref();
+        Some(VersionRow {
+            node: self.id?,
+            path: Some(self.path.clone()),
+            gone: self.gone,
+            digests: self.digests,
+            state: self.state(),
+            reason: self.reason.clone(),
+            closed: authored.map(|a| a.closed),
+            status: authored.and_then(|a| a.status),
+            quiet: self.quiet,
+            cut: authored.map(|a| a.cut),
+            run: authored.map(|a| a.run),
+            process: authored.map_or(0, |a| a.process),
+            tree: authored.map_or(0, |a| a.tree),
+            inputs: authored.map_or(0, |a| a.inputs),
+            parent: authored.and_then(|a| a.parent).and_then(&resolve),
+            copied: authored.map_or_else(Vec::new, |a| a.copied.iter().filter_map(|c| resolve(*c)).collect()),
+            ephemeral: self.gone && !self.shared && authored.is_some_and(|a| a.created),
+            manifest: self.manifest,
+            input_set: None,
+            members: None,
+            media_type: self.media_type.clone(),
+            ended_at: None,
+            sealed_at: None,
+            identity: self.identity,
+        })
+    }
+}

@@ -1,0 +1,358 @@
+//! How nodes come to rest: digests and seals arrive, files go away, and whoever waited for a node is told.
+
+use atlas_manifests::id::NodeRef;
+use atlas_manifests::rows::FileIdentity;
+use atlas_manifests::statement::ManifestRef;
+use atlas_manifests::vocabulary::{Kind, Quiet, State};
+
+use super::node::Node;
+use super::{Digested, Known, Ledger, NodeIx, Phase, Ticket, Undigested};
+use crate::caller::Who;
+use crate::vfs::observer::{FileKey, Tgid};
+
+/// So often a digest is tried again because a writer that outlived its close changed the bytes meanwhile.
+const MAX_ATTEMPTS: u32 = 64;
+
+impl Ledger {
+    /// A digest arrived.
+    pub fn digested(&mut self, ticket: Ticket, d: Digested) {
+        let ix = ticket.node();
+        let Some(node) = self.nodes.get(ix.0 as usize) else { return };
+        if node.authored.is_none() {
+            if node.phase == Phase::Digesting && node.identity.is_some_and(|i| same_bytes(&i, &d.identity)) {
+                self.seen(ix, d);
+            }
+            return;
+        }
+        match node.phase {
+            Phase::Digesting | Phase::Held if node.identity == Some(d.identity) || node.attempt == ticket.attempt() => {
+                self.ended_digested(ix, d);
+            }
+            // Sealed while an heir held it; now nobody does.
+            Phase::Waiting | Phase::Sealing | Phase::Settled(State::Sealed)
+                if node.quiet == Some(Quiet::Held) && d.quiet == Quiet::Proven =>
+            {
+                self.proven_at_last(ix, d);
+            }
+            _ => {}
+        }
+    }
+
+    /// The content of a file that nobody was seen to write.
+    fn seen(&mut self, ix: NodeIx, d: Digested) {
+        let file = self.nodes[ix.0 as usize].file;
+        // The same file's own version, when only its metadata had changed.
+        let same = self.nodes.iter().enumerate().rev().take(256).find_map(|(at, n)| {
+            let at = NodeIx(u32::try_from(at).unwrap_or(u32::MAX));
+            (at != ix && n.file == file && n.digests == Some(d.digests) && n.settled()).then_some(at)
+        });
+        if let Some(same) = same.map(|s| self.real(s)) {
+            self.become_same(ix, same, d.identity);
+            return;
+        }
+        let excluded = self.nodes[ix.0 as usize].excluded;
+        let node = self.at(ix);
+        node.digests = Some(d.digests);
+        node.identity = Some(d.identity);
+        node.quiet = Some(d.quiet);
+        node.media_type = Some(d.media_type);
+        node.types = d.types;
+        let (id, state) = match d.known {
+            Some(known) => {
+                node.manifest = known.manifest;
+                let (id, state) = (known.node, known.state);
+                self.join_set(ix, known.set.as_deref());
+                (id, state)
+            }
+            None => (NodeRef::Content(d.digests.blake3), if excluded { State::Excluded } else { State::Unattested }),
+        };
+        self.at(ix).id = Some(id);
+        self.settle(ix, state, None);
+    }
+
+    /// A person registered what a file holds.
+    pub fn registered(&mut self, file: FileKey, identity: FileIdentity, known: &Known) {
+        let Some(f) = self.files.get(&file) else { return };
+        let (Some(current), None) = (f.current, &f.writing) else { return };
+        let current = self.real(current);
+        let node = &self.nodes[current.0 as usize];
+        if node.identity != Some(identity) || node.manifest.is_some() {
+            return;
+        }
+        let mut next = Node::new(file, node.path.clone(), Phase::Settled(known.state));
+        next.id = Some(known.node);
+        next.identity = Some(identity);
+        next.digests = Some(known.digests);
+        next.manifest = known.manifest;
+        next.media_type.clone_from(&known.media_type);
+        let next = self.add(next);
+        self.join_set(next, known.set.as_deref());
+        if let Some(f) = self.files.get_mut(&file) {
+            f.current = Some(next);
+        }
+    }
+
+    /// A member of a registered set: whoever used the one used the other.
+    pub(super) fn join_set(&mut self, ix: NodeIx, set: Option<&Known>) {
+        let Some(known) = set else { return };
+        let found = self.nodes.iter().position(|n| n.id == Some(known.node));
+        let set = match found {
+            Some(at) => NodeIx(u32::try_from(at).unwrap_or(u32::MAX)),
+            None => {
+                let member = &self.nodes[ix.0 as usize];
+                let mut node = Node::new(member.file, known.path.clone(), Phase::Settled(known.state));
+                node.id = Some(known.node);
+                node.digests = Some(known.digests);
+                node.manifest = known.manifest;
+                node.media_type.clone_from(&known.media_type);
+                self.add(node)
+            }
+        };
+        self.at(ix).set = Some(set);
+        for (run, place) in self.at(ix).untold.clone() {
+            if let Some(u) = self.runs.get(&run).and_then(|r| r.list.get(place)).cloned() {
+                let who = Who { run, process: u.process, tree: u.tree, tgid: Tgid(0) };
+                self.enter_use(who, set, Kind::Set, &u.path);
+            }
+        }
+    }
+
+    fn become_same(&mut self, ix: NodeIx, same: NodeIx, identity: FileIdentity) {
+        let file = self.nodes[ix.0 as usize].file;
+        let untold = std::mem::take(&mut self.at(ix).untold);
+        let dependents = std::mem::take(&mut self.at(ix).dependents);
+        self.at(ix).phase = Phase::Same(same);
+        self.unsettled.remove(&ix);
+        self.at(same).identity = Some(identity);
+        self.at(same).gone = false;
+        if let Some(f) = self.files.get_mut(&file)
+            && f.current == Some(ix)
+        {
+            f.current = Some(same);
+        }
+        self.tell(same);
+        for (run, place) in untold {
+            self.tell_use(run, place);
+        }
+        if self.nodes[same.0 as usize].settled() {
+            self.release(dependents);
+        } else {
+            self.at(same).dependents.extend(dependents);
+        }
+    }
+
+    fn ended_digested(&mut self, ix: NodeIx, d: Digested) {
+        let node = &self.nodes[ix.0 as usize];
+        let authored = node.authored.clone();
+        if let Some(a) = &authored
+            && a.doubtful
+            && let Some(parent) = a.parent.map(|p| self.real(p))
+        {
+            if self.nodes[parent.0 as usize].digests == Some(d.digests) {
+                self.become_same(ix, parent, d.identity);
+                return;
+            }
+            self.lose(parent);
+        }
+        let node = self.at(ix);
+        if let Some(a) = &mut node.authored {
+            a.doubtful = false;
+        }
+        node.digests = Some(d.digests);
+        node.quiet = Some(d.quiet);
+        node.identity = Some(d.identity);
+        node.media_type = Some(d.media_type);
+        node.types = d.types;
+        node.phase = Phase::Waiting;
+        self.name(ix);
+        if self.nodes[ix.0 as usize].excluded {
+            self.settle(ix, State::Excluded, None);
+            return;
+        }
+        self.tell(ix);
+        let waits = self.unsettled_inputs(ix);
+        self.at(ix).waits = u32::try_from(waits.len()).unwrap_or(u32::MAX);
+        for input in &waits {
+            self.at(*input).dependents.push(ix);
+        }
+        if waits.is_empty() {
+            self.seal(ix);
+        }
+    }
+
+    fn proven_at_last(&mut self, ix: NodeIx, d: Digested) {
+        if self.nodes[ix.0 as usize].digests == Some(d.digests) {
+            let sealed = self.nodes[ix.0 as usize].phase == Phase::Settled(State::Sealed);
+            self.at(ix).quiet = Some(Quiet::Proven);
+            self.at(ix).identity = Some(d.identity);
+            if sealed {
+                self.seal(ix);
+            }
+            return;
+        }
+        // Somebody wrote after all: what was sealed stands, and a new version follows it.
+        let old = &self.nodes[ix.0 as usize];
+        let mut next = Node::new(old.file, old.path.clone(), Phase::Digesting);
+        next.excluded = old.excluded;
+        next.authored.clone_from(&old.authored);
+        next.identity = Some(d.identity);
+        let file = old.file;
+        if let Some(a) = &mut next.authored {
+            a.parent = Some(ix);
+            a.copied.clear();
+        }
+        self.at(ix).gone = true;
+        self.tell(ix);
+        let next = self.add(next);
+        if let Some(f) = self.files.get_mut(&file)
+            && f.current == Some(ix)
+        {
+            f.current = Some(next);
+        }
+        self.ended_digested(next, d);
+    }
+
+    /// What a version waits for: inputs before its cut, its parent, and what was copied into it, as far as they had ended before it.
+    fn unsettled_inputs(&self, ix: NodeIx) -> Vec<NodeIx> {
+        let Some(a) = &self.nodes[ix.0 as usize].authored else { return Vec::new() };
+        let mut out: Vec<NodeIx> = Vec::new();
+        if let Some(uses) = self.runs.get(&a.run) {
+            let cut = usize::try_from(a.inputs).unwrap_or(usize::MAX).min(uses.list.len());
+            out.extend(uses.list[uses.carried.min(cut)..cut].iter().filter(|u| !u.open).map(|u| self.real(u.node)));
+        }
+        out.extend(a.parent.iter().chain(&a.copied).map(|n| self.real(*n)));
+        out.sort_unstable();
+        out.dedup();
+        out.retain(|n| {
+            let node = &self.nodes[n.0 as usize];
+            *n != ix && !node.settled() && node.phase != Phase::Open
+        });
+        out
+    }
+
+    /// No digest will come from this attempt.
+    pub fn undigested(&mut self, ticket: Ticket, why: Undigested) {
+        let ix = ticket.node();
+        let Some(node) = self.nodes.get(ix.0 as usize) else { return };
+        if node.attempt != ticket.attempt() || !matches!(node.phase, Phase::Digesting | Phase::Held) {
+            return;
+        }
+        let ended = node.authored.is_some();
+        let busy = self.files.get(&node.file).is_some_and(|f| f.writing.is_some());
+        match why {
+            // Its next close, or the end of the writing that runs now, decides.
+            Undigested::Changed(_) if busy => self.at(ix).attempt += 1,
+            Undigested::Changed(now) if node.attempt < MAX_ATTEMPTS && (node.identity == Some(now) || node.lingering) => {
+                self.at(ix).identity = Some(now);
+                self.want_digest(ix, ended);
+            }
+            Undigested::Changed(_) => {
+                self.counts.behind += 1;
+                self.lose(ix);
+            }
+            Undigested::Gone => {
+                self.at(ix).gone = true;
+                self.name(ix);
+                self.settle(ix, State::Incomplete, Some("deleted before it was digested".to_owned()));
+            }
+            Undigested::Failed(text) => {
+                self.name(ix);
+                self.settle(ix, State::Incomplete, Some(text));
+            }
+        }
+    }
+
+    /// A version that its writer closed can still be written: what changes now is still part of it.
+    pub fn lingers(&mut self, ticket: Ticket) {
+        if let Some(node) = self.nodes.get_mut(ticket.node().0 as usize)
+            && node.attempt == ticket.attempt()
+            && node.authored.is_some()
+        {
+            node.lingering = true;
+            if node.phase == Phase::Digesting {
+                node.phase = Phase::Held;
+            }
+        }
+    }
+
+    /// The bytes identify differently now, though nobody was seen to write: a link count or a name changed.
+    pub fn refreshed(&mut self, file: FileKey, now: FileIdentity) {
+        let Some(f) = self.files.get(&file) else { return };
+        if f.writing.is_some() {
+            return;
+        }
+        let Some(ix) = f.current.map(|c| self.real(c)) else { return };
+        let node = self.at(ix);
+        let Some(then) = &node.identity else { return };
+        if (then.size, then.mtime) == (now.size, now.mtime) && then.ctime != now.ctime {
+            node.identity = Some(now);
+            self.tell(ix);
+        }
+    }
+
+    /// A seal is durable.
+    pub fn sealed(&mut self, ticket: Ticket, manifest: ManifestRef) {
+        let ix = ticket.node();
+        let Some(node) = self.nodes.get(ix.0 as usize) else { return };
+        if node.phase != Phase::Sealing || node.attempt != ticket.attempt() {
+            return;
+        }
+        self.at(ix).manifest = Some(manifest);
+        self.counts.sealed += 1;
+        self.settle(ix, State::Sealed, None);
+    }
+
+    /// A seal cannot be made, now or later.
+    pub fn unsealable(&mut self, ticket: Ticket, why: String) {
+        let ix = ticket.node();
+        let Some(node) = self.nodes.get(ix.0 as usize) else { return };
+        if node.phase == Phase::Sealing && node.attempt == ticket.attempt() {
+            self.settle(ix, State::Incomplete, Some(why));
+        }
+    }
+
+    /// The content is about to go, or is gone: without a digest it will never have one.
+    pub(super) fn lose(&mut self, ix: NodeIx) {
+        let ix = self.real(ix);
+        if matches!(self.nodes[ix.0 as usize].phase, Phase::Digesting | Phase::Held) {
+            self.name(ix);
+            self.at(ix).attempt += 1;
+            self.at(ix).gone = true;
+            self.settle(ix, State::Superseded, Some("written again before it was digested".to_owned()));
+        }
+    }
+
+    pub(super) fn settle(&mut self, ix: NodeIx, state: State, reason: Option<String>) {
+        self.unsettled.remove(&ix);
+        let node = self.at(ix);
+        node.phase = Phase::Settled(state);
+        node.reason = reason;
+        let dependents = std::mem::take(&mut node.dependents);
+        self.tell(ix);
+        self.release(dependents);
+    }
+
+    fn release(&mut self, dependents: Vec<NodeIx>) {
+        for d in dependents {
+            let node = self.at(d);
+            node.waits = node.waits.saturating_sub(1);
+            if node.waits == 0 && node.phase == Phase::Waiting {
+                self.seal(d);
+            }
+        }
+    }
+
+    fn seal(&mut self, ix: NodeIx) {
+        let ticket = self.new_attempt(ix);
+        self.unsettled.insert(ix);
+        self.at(ix).phase = Phase::Sealing;
+        if let Some(plan) = self.plan(ix, ticket) {
+            self.effects.push(super::Effect::Seal(Box::new(plan)));
+        }
+    }
+}
+
+/// A rename under a lease moves ctime and nothing else.
+fn same_bytes(a: &FileIdentity, b: &FileIdentity) -> bool {
+    (a.dev, a.ino, a.born, a.size, a.mtime) == (b.dev, b.ino, b.born, b.size, b.mtime)
+}

@@ -1,0 +1,222 @@
+//! A bench for the ledger's tests: files, processes and a clock that are plain numbers.
+
+use std::collections::HashMap;
+
+use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::digest::{Digests, Sha256};
+use atlas_manifests::id::{InstanceId, NodeId, RunId, VersionId};
+use atlas_manifests::rows::{FileIdentity, UseRow, VersionRow};
+use atlas_manifests::set::Leaf;
+use atlas_manifests::statement::ManifestRef;
+use atlas_manifests::vocabulary::{Closed, Quiet, State};
+
+use super::{Digested, Effect, Flush, Ledger, Opening, Plan, Ticket, Undigested};
+use crate::caller::Who;
+use crate::vfs::observer::{Access, FileKey, HandleId, Tgid};
+
+pub(super) const READ: Access = Access { read: true, write: false, truncate: false, created: false, exec: false };
+pub(super) const CREATE: Access = Access { read: false, write: true, truncate: true, created: true, exec: false };
+pub(super) const REWRITE: Access = Access { read: false, write: true, truncate: true, created: false, exec: false };
+pub(super) const UPDATE: Access = Access { read: true, write: true, truncate: false, created: false, exec: false };
+
+/// Process `process` of run `run`; each process is a tree of its own unless told otherwise.
+pub(super) fn who(run: u64, process: u32) -> Who {
+    let run = RunId { instance: InstanceId([1; 16]), n: run };
+    Who { run, process, tree: process, tgid: Tgid(i32::try_from(run.n * 100).unwrap() + i32::try_from(process).unwrap() + 1) }
+}
+
+fn key(file: u64) -> FileKey {
+    FileKey { dev: 1, ino: file, born: 0 }
+}
+
+/// A ledger, the files it is told about, and what it wanted done.
+pub(super) struct Bench {
+    pub ledger: Ledger,
+    clock: i128,
+    handles: u64,
+    /// Identity and content of each file.
+    pub files: HashMap<u64, (FileIdentity, Vec<u8>)>,
+    pub digests: Vec<(Ticket, u64)>,
+    pub holds: Vec<Ticket>,
+    pub plans: Vec<Plan>,
+    pub rows: HashMap<String, VersionRow>,
+    pub uses: Vec<UseRow>,
+    pub leaves: HashMap<RunId, Vec<Leaf>>,
+    /// Every plan that was sealed, with the leaves before its cut.
+    pub sealed: Vec<(Plan, Vec<Leaf>)>,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        Self {
+            ledger: Ledger::new(NodeId([7; 16]), 1),
+            clock: 1,
+            handles: 0,
+            files: HashMap::new(),
+            digests: Vec::new(),
+            holds: Vec::new(),
+            plans: Vec::new(),
+            rows: HashMap::new(),
+            uses: Vec::new(),
+            leaves: HashMap::new(),
+            sealed: Vec::new(),
+        }
+    }
+
+    /// Puts a file there that nobody was seen to write.
+    pub(super) fn given(&mut self, file: u64, content: &[u8]) {
+        self.put(file, content);
+    }
+
+    fn put(&mut self, file: u64, content: &[u8]) {
+        self.clock += 1;
+        let size = content.len() as u64;
+        let identity = FileIdentity { dev: 1, ino: file, born: 0, size, mtime: self.clock, ctime: self.clock };
+        self.files.insert(file, (identity, content.to_vec()));
+    }
+
+    pub(super) fn identity(&self, file: u64) -> FileIdentity {
+        self.files[&file].0
+    }
+
+    pub(super) fn open(&mut self, file: u64, access: Access, by: Who) -> HandleId {
+        self.handles += 1;
+        let handle = HandleId(self.handles);
+        let absent = FileIdentity { dev: 1, ino: file, born: 0, size: 0, mtime: 0, ctime: 0 };
+        let before = self.files.get(&file).map_or(absent, |f| f.0);
+        self.ledger.opened(Opening {
+            handle,
+            file: key(file),
+            path: PathBytes::from(format!("f{file}").as_str()),
+            access,
+            before,
+            who: vec![by],
+            known: None,
+            excluded: false,
+            code: false,
+            inline: false,
+        });
+        if access.truncate {
+            self.put(file, b"");
+        }
+        self.collect();
+        handle
+    }
+
+    /// Passthrough: the file changes, and nobody tells the ledger.
+    pub(super) fn store(&mut self, file: u64, content: &[u8]) {
+        self.put(file, content);
+    }
+
+    pub(super) fn flush(&mut self, handle: HandleId, file: u64, by: Who, closed: Closed) {
+        let now = self.identity(file);
+        self.ledger.flushed(&Flush { handle, who: by, closed, status: None, now });
+        self.collect();
+    }
+
+    pub(super) fn release(&mut self, handle: HandleId, file: u64) {
+        let now = self.identity(file);
+        self.ledger.released(handle, Some(&now));
+        self.collect();
+    }
+
+    /// close(2) by the only holder.
+    pub(super) fn close(&mut self, handle: HandleId, file: u64, by: Who) {
+        self.flush(handle, file, by, Closed::Explicit);
+        self.release(handle, file);
+    }
+
+    pub(super) fn write_file(&mut self, file: u64, content: &[u8], by: Who) {
+        let access = if self.files.contains_key(&file) { REWRITE } else { CREATE };
+        let handle = self.open(file, access, by);
+        self.store(file, content);
+        self.close(handle, file, by);
+    }
+
+    pub(super) fn read_file(&mut self, file: u64, by: Who) {
+        let handle = self.open(file, READ, by);
+        self.close(handle, file, by);
+    }
+
+    pub(super) fn collect(&mut self) {
+        for effect in self.ledger.take_effects() {
+            match effect {
+                Effect::Digest { ticket, file, .. } => self.digests.push((ticket, file.ino)),
+                Effect::Hold { ticket } => self.holds.push(ticket),
+                Effect::Version(row) => {
+                    self.rows.insert(row.node.to_string(), *row);
+                }
+                Effect::Use(row) => self.uses.push(row),
+                Effect::Seal(plan) => self.plans.push(*plan),
+                Effect::Used(_) | Effect::Ended(_) => {}
+            }
+        }
+    }
+
+    /// Digests one queued job, as the pool would.
+    pub(super) fn digest_one(&mut self, at: usize) {
+        let (ticket, file) = self.digests.remove(at);
+        match self.files.get(&file) {
+            Some((identity, content)) => {
+                let d = Digested {
+                    digests: Digests::of(content),
+                    quiet: Quiet::Proven,
+                    identity: *identity,
+                    media_type: "application/octet-stream".to_owned(),
+                    types: Vec::new(),
+                    known: None,
+                };
+                self.ledger.digested(ticket, d);
+            }
+            None => self.ledger.undigested(ticket, Undigested::Gone),
+        }
+        self.collect();
+    }
+
+    pub(super) fn seal_one(&mut self) {
+        let plan = self.plans.remove(0);
+        let leaves = self.leaves.entry(plan.run).or_default();
+        leaves.extend(plan.leaves.clone());
+        let before = leaves[..usize::try_from(plan.cut).unwrap()].to_vec();
+        self.ledger.sealed(plan.ticket, ManifestRef { sha256: manifest_of(plan.version), size: 1 });
+        self.sealed.push((plan, before));
+        self.collect();
+    }
+
+    /// Digests and seals until nothing is left to do.
+    pub(super) fn settle(&mut self) {
+        while !self.digests.is_empty() || !self.plans.is_empty() {
+            while !self.digests.is_empty() {
+                self.digest_one(0);
+            }
+            while !self.plans.is_empty() {
+                self.seal_one();
+            }
+        }
+    }
+
+    /// The row of a file's own version.
+    pub(super) fn row(&self, file: u64) -> Option<VersionRow> {
+        self.ledger.file_state(key(file)).and_then(|(_, row)| row)
+    }
+
+    pub(super) fn state(&self, file: u64) -> Option<State> {
+        self.ledger.file_state(key(file)).map(|(state, _)| state)
+    }
+
+    /// Digests of the inputs of the version of `file` that was sealed last, without code and open ones.
+    pub(super) fn inputs(&self, file: u64) -> Vec<Digests> {
+        let node = self.row(file).map(|r| r.node);
+        let (_, leaves) = self.sealed.iter().rfind(|(p, _)| Some(p.row.node) == node).expect("the file was sealed");
+        leaves.iter().filter_map(|l| l.digests).collect()
+    }
+
+    pub(super) fn unlink(&mut self, file: u64) {
+        self.ledger.unlinked(key(file), &PathBytes::from(format!("f{file}").as_str()), true);
+        self.collect();
+    }
+}
+
+pub(super) fn manifest_of(version: VersionId) -> Sha256 {
+    Sha256::of(version.to_string().as_bytes())
+}

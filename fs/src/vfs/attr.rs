@@ -1,0 +1,333 @@
+//! Attributes: what statx says, as the mount shows it, and the changes that chmod, chown, utimens, truncate and statfs ask for.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use atlas_manifests::rows::FileIdentity;
+use rustix::fs::{
+    AtFlags, FileType, Mode, StatVfs, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps,
+    UTIME_NOW, UTIME_OMIT,
+};
+
+use super::core::Vfs;
+use super::credentials::As;
+use super::handle::Handle;
+use super::inode::{Node, NodeId, ROOT};
+use super::observer::{Caller, Change, FileKey, HandleId};
+use super::sys;
+use super::virtual_files::is_virtual;
+
+/// Seconds and nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Time {
+    pub(crate) sec: i64,
+    pub(crate) nsec: u32,
+}
+
+/// What is known of an inode at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attr {
+    pub(crate) key: FileKey,
+    pub(crate) kind: FileType,
+    /// Permission and set-id bits.
+    pub(crate) perm: u16,
+    pub(crate) nlink: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) rdev: u32,
+    pub(crate) size: u64,
+    pub(crate) blocks: u64,
+    pub(crate) blksize: u32,
+    pub(crate) atime: Time,
+    pub(crate) mtime: Time,
+    pub(crate) ctime: Time,
+}
+
+/// An inode as a reply shows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown {
+    pub(crate) id: NodeId,
+    /// The number that stat shows: the same, but for the root.
+    pub(crate) ino: u64,
+    pub(crate) generation: u64,
+    pub(crate) attr: Attr,
+    /// How long the kernel may believe the attributes.
+    pub(crate) ttl: Duration,
+}
+
+/// A time to set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SetTime {
+    Now,
+    At(Time),
+}
+
+/// What a SETATTR asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Changes {
+    pub(crate) mode: Option<u32>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) size: Option<u64>,
+    pub(crate) atime: Option<SetTime>,
+    pub(crate) mtime: Option<SetTime>,
+}
+
+/// statx of an open inode (O_PATH suffices).
+pub(crate) fn stat(fd: impl AsFd) -> io::Result<Attr> {
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    Ok(rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, mask)?.into())
+}
+
+/// statx of a name in a directory, of the name itself if it is a symlink.
+pub(crate) fn stat_at(dir: impl AsFd, name: &OsStr) -> io::Result<Attr> {
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    Ok(rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, mask)?.into())
+}
+
+impl From<Statx> for Attr {
+    fn from(s: Statx) -> Self {
+        let born = if StatxFlags::from_bits_retain(s.stx_mask).contains(StatxFlags::BTIME) {
+            time(s.stx_btime).nanoseconds()
+        } else {
+            0
+        };
+        Self {
+            key: FileKey {
+                dev: rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor),
+                ino: s.stx_ino,
+                born,
+            },
+            kind: FileType::from_raw_mode(u32::from(s.stx_mode)),
+            perm: s.stx_mode & 0o7777,
+            nlink: s.stx_nlink,
+            uid: s.stx_uid,
+            gid: s.stx_gid,
+            rdev: encode_device(s.stx_rdev_major, s.stx_rdev_minor),
+            size: s.stx_size,
+            blocks: s.stx_blocks,
+            blksize: s.stx_blksize,
+            atime: time(s.stx_atime),
+            mtime: time(s.stx_mtime),
+            ctime: time(s.stx_ctime),
+        }
+    }
+}
+
+fn time(t: StatxTimestamp) -> Time {
+    Time {
+        sec: t.tv_sec,
+        nsec: t.tv_nsec,
+    }
+}
+
+/// The kernel's 32-bit spelling of a device number, which FUSE uses.
+fn encode_device(major: u32, minor: u32) -> u32 {
+    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+}
+
+impl Time {
+    /// Before 1970 too.
+    pub(crate) fn system(self) -> SystemTime {
+        let whole = Duration::from_secs(self.sec.unsigned_abs());
+        let start = if self.sec < 0 {
+            SystemTime::UNIX_EPOCH.checked_sub(whole)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(whole)
+        };
+        let fraction = Duration::from_nanos(self.nsec.into());
+        start
+            .and_then(|t| t.checked_add(fraction))
+            .unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    pub(crate) fn nanoseconds(self) -> i128 {
+        i128::from(self.sec) * 1_000_000_000 + i128::from(self.nsec)
+    }
+}
+
+impl From<SystemTime> for Time {
+    fn from(t: SystemTime) -> Self {
+        match t.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => Self {
+                sec: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+                nsec: after.subsec_nanos(),
+            },
+            Err(before) => {
+                let before = before.duration();
+                let sec = i64::try_from(before.as_secs()).unwrap_or(i64::MAX);
+                match before.subsec_nanos() {
+                    0 => Self { sec: -sec, nsec: 0 },
+                    nsec => Self {
+                        sec: -sec - 1,
+                        nsec: 1_000_000_000 - nsec,
+                    },
+                }
+            }
+        }
+    }
+}
+
+impl Attr {
+    pub(crate) fn identity(&self) -> FileIdentity {
+        FileIdentity {
+            dev: self.key.dev,
+            ino: self.key.ino,
+            born: self.key.born,
+            size: self.size,
+            mtime: self.mtime.nanoseconds(),
+            ctime: self.ctime.nanoseconds(),
+        }
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        self.kind == FileType::RegularFile
+    }
+}
+
+impl Vfs {
+    /// GETATTR.
+    pub(crate) fn getattr(&self, id: NodeId) -> io::Result<Shown> {
+        if is_virtual(id) {
+            return self.virtual_attr(id);
+        }
+        let node = self.inodes.node(id)?;
+        self.show(&node)
+    }
+
+    pub(crate) fn show(&self, node: &Arc<Node>) -> io::Result<Shown> {
+        let attr = stat(&*self.inodes.fd(node)?)?;
+        Ok(self.shown(node, attr))
+    }
+
+    pub(crate) fn shown(&self, node: &Node, attr: Attr) -> Shown {
+        Shown {
+            id: node.id,
+            ino: self.inodes.numbers.shown(node.id),
+            generation: node.generation,
+            attr,
+            ttl: self.attr_ttl(node),
+        }
+    }
+
+    /// SETATTR. The kernel has checked that the caller may.
+    pub(crate) fn setattr(
+        &self,
+        id: NodeId,
+        handle: Option<HandleId>,
+        changes: &Changes,
+        caller: Caller,
+    ) -> io::Result<Shown> {
+        if is_virtual(id) {
+            return self.virtual_change(id, changes);
+        }
+        self.writable()?;
+        let node = self.inodes.node(id)?;
+        let fd = self.inodes.fd(&node)?;
+        if let Some(mode) = changes.mode {
+            // The kernel has taken S_ISGID away from callers who may not set it.
+            let _as = As::trusted();
+            chmod(&fd, mode)?;
+        }
+        if changes.uid.is_some() || changes.gid.is_some() {
+            sys::chown(&*fd, changes.uid, changes.gid)?;
+        }
+        if let Some(size) = changes.size {
+            let open = handle.and_then(|h| self.handles.file(h).ok());
+            self.resize(&node, open.as_deref(), size, caller)?;
+        }
+        if changes.atime.is_some() || changes.mtime.is_some() {
+            let times = Timestamps {
+                last_access: timespec(changes.atime),
+                last_modification: timespec(changes.mtime),
+            };
+            rustix::fs::utimensat(&*fd, "", &times, AtFlags::EMPTY_PATH)?;
+        }
+        self.show(&node)
+    }
+
+    fn resize(
+        &self,
+        node: &Arc<Node>,
+        handle: Option<&Handle>,
+        size: u64,
+        caller: Caller,
+    ) -> io::Result<()> {
+        let fd = self.inodes.fd(node)?;
+        let regular = node.kind == FileType::RegularFile;
+        if regular {
+            self.observer()?.before_change(node.key);
+        }
+        {
+            let _as = As::changer(caller);
+            match handle.and_then(|h| h.backing.as_ref().filter(|_| h.access.write)) {
+                Some(file) => rustix::fs::ftruncate(file, size)?,
+                None => sys::truncate(&sys::proc_path(&*fd), size)?,
+            }
+        }
+        if regular {
+            let path = self.inodes.path(node);
+            let how = Change::Resize;
+            self.observer()?
+                .changed(node.key, handle.map(|h| h.id), &path, how, caller);
+        }
+        Ok(())
+    }
+
+    /// STATFS of the filesystem that holds the inode.
+    pub(crate) fn statfs(&self, id: NodeId) -> io::Result<StatVfs> {
+        let node = self.inodes.node(if is_virtual(id) { ROOT } else { id })?;
+        Ok(rustix::fs::fstatvfs(&*self.inodes.fd(&node)?)?)
+    }
+}
+
+/// chmod of an inode held by O_PATH. A symlink has no mode of its own to change.
+fn chmod(fd: &impl AsFd, mode: u32) -> io::Result<()> {
+    let path = sys::proc_path(fd);
+    Ok(rustix::fs::chmod(
+        path.as_c_str(),
+        Mode::from_raw_mode(mode & 0o7777),
+    )?)
+}
+
+fn timespec(time: Option<SetTime>) -> Timespec {
+    match time {
+        None => Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        Some(SetTime::Now) => Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        },
+        Some(SetTime::At(t)) => Timespec {
+            tv_sec: t.sec,
+            tv_nsec: t.nsec.into(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_come_back() {
+        for time in [
+            Time { sec: -1, nsec: 999 },
+            Time { sec: -5, nsec: 0 },
+            Time { sec: 7, nsec: 1 },
+        ] {
+            assert_eq!(Time::from(time.system()), time);
+        }
+    }
+
+    #[test]
+    fn device_numbers_over_eight_bits_survive() {
+        assert_eq!(encode_device(1, 3), 0x103);
+        assert_eq!(encode_device(259, 0x12345), 0x45 | 259 << 8 | 0x12300 << 12);
+    }
+}

@@ -1,0 +1,346 @@
+//! OPEN, CREATE, FLUSH and RELEASE of regular files: where it is decided who moves the bytes, and where the observer learns who has what open.
+//!
+//! In passthrough the daemon registers the O_PATH descriptor of the inode and nothing else: the kernel opens the backing file itself, with the
+//! job's flags and the daemon's credentials. So the daemon never holds a writable description, and `F_SETLEASE F_RDLCK` tells truthfully
+//! whether any job can still write.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use atlas_manifests::rows::FileIdentity;
+use rustix::fs::{FileType, Mode, OFlags};
+
+use super::attr::{self, Attr, Shown};
+use super::core::{TTL, Vfs};
+use super::credentials::{self, As};
+use super::handle::{Handle, Open, Register, Token, Way};
+use super::inode::{Node, NodeId, lock, open_path, stale};
+use super::observer::{Access, Caller, HandleId, Opened};
+use super::sys;
+
+/// The kernel's `__FMODE_EXEC`, set in the flags of an open by execve(2).
+const FMODE_EXEC: i32 = 0x20;
+
+/// Flags that mean nothing, or the wrong thing, on the daemon's own description of an inline file: the kernel appends at the offset it gives,
+/// does direct I/O to us, and small direct reads would be EINVAL.
+const NOT_OURS: OFlags = OFlags::from_bits_retain(
+    (libc::O_APPEND
+        | libc::O_DIRECT
+        | libc::O_CREAT
+        | libc::O_EXCL
+        | libc::O_NOFOLLOW
+        | libc::O_NOCTTY
+        | libc::O_NONBLOCK
+        | FMODE_EXEC) as u32,
+);
+
+/// The answer to an open.
+#[derive(Debug)]
+pub(crate) struct OpenReply {
+    pub(crate) handle: HandleId,
+    /// In passthrough: what the kernel shall read and write.
+    pub(crate) token: Option<Token>,
+    /// No FLUSH is wanted when the handle is closed.
+    pub(crate) quiet_close: bool,
+}
+
+/// The answer to a create.
+#[derive(Debug)]
+pub(crate) struct CreateReply {
+    pub(crate) open: OpenReply,
+    pub(crate) shown: Shown,
+    /// How long name and attributes may be believed: the reply has one time for both.
+    pub(crate) ttl: Duration,
+}
+
+fn access_of(flags: i32) -> Access {
+    let mode = flags & libc::O_ACCMODE;
+    Access {
+        read: mode != libc::O_WRONLY,
+        write: mode != libc::O_RDONLY,
+        truncate: flags & libc::O_TRUNC != 0,
+        created: false,
+        exec: flags & FMODE_EXEC != 0,
+    }
+}
+
+impl Vfs {
+    /// OPEN of a regular file.
+    pub(crate) fn open(
+        &self,
+        id: NodeId,
+        flags: i32,
+        caller: Caller,
+        register: &dyn Register,
+    ) -> io::Result<OpenReply> {
+        self.accepting()?;
+        let access = access_of(flags);
+        let changes = access.write || access.truncate;
+        if changes {
+            self.writable()?;
+        }
+        let node = self.inodes.node(id)?;
+        let fd = self.inodes.fd(&node)?;
+        let before = attr::stat(&*fd)?;
+        if !before.is_file() {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        if changes {
+            self.observer()?.before_change(node.key);
+        }
+        credentials::prepare_thread();
+        let way = {
+            let mut opens = lock(&node.opens);
+            let way = self.way(opens.way.clone(), &fd, register);
+            opens.opened(way.clone(), access.write);
+            way
+        };
+        // Not under the lock: both wait for leases that others may have.
+        let prepared = match &way {
+            Way::Inline => reopen(&*fd, flags, caller).map(Some),
+            Way::Passthrough(_) if access.truncate => {
+                let _as = As::changer(caller);
+                sys::truncate(&sys::proc_path(&*fd), 0).map(|()| None)
+            }
+            Way::Passthrough(_) => Ok(None),
+        };
+        let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
+        self.tell_opened(node, access, caller, &before.identity(), way, backing)
+    }
+
+    /// CREATE: makes and opens a regular file that does not exist.
+    pub(crate) fn create(
+        &self,
+        parent: NodeId,
+        name: &OsStr,
+        (mode, umask, flags): (u32, u32, i32),
+        caller: Caller,
+        register: &dyn Register,
+    ) -> io::Result<CreateReply> {
+        self.accepting()?;
+        self.writable()?;
+        let dir = self.inodes.node(parent)?;
+        self.not_hidden(&dir, name)?;
+        let dir_fd = self.inodes.fd(&dir)?;
+        let passthrough = self.passthrough();
+        let how = if passthrough {
+            OFlags::RDONLY
+        } else {
+            OFlags::from_bits_retain(flags as u32) - NOT_OURS - OFlags::TRUNC
+        };
+        let how = how | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = {
+            let _as = As::creator(caller, umask);
+            rustix::fs::openat(&*dir_fd, name, how, Mode::from_raw_mode(mode & 0o7777))
+        };
+        let file = match made {
+            // Somebody else made it since the kernel looked: ESTALE makes the kernel look again.
+            Err(rustix::io::Errno::EXIST) if flags & libc::O_EXCL == 0 => return Err(stale()),
+            made => made?,
+        };
+        let stat = attr::stat(&file)?;
+        let access = Access {
+            created: true,
+            truncate: true,
+            ..access_of(flags)
+        };
+        let (anchor, backing) = if passthrough {
+            (file, None)
+        } else {
+            (open_again(&file, OFlags::PATH)?, Some(file))
+        };
+        let node = self.inodes.enter(parent, name, anchor, &stat);
+        let opened = self.open_created(&node, (access, flags), caller, &stat, backing, register);
+        let open = opened.inspect_err(|_| self.inodes.forget(node.id, 1))?;
+        let ttl = self.attr_ttl(&node).min(TTL);
+        Ok(CreateReply {
+            open,
+            shown: self.shown(&node, stat),
+            ttl,
+        })
+    }
+
+    fn open_created(
+        &self,
+        node: &Arc<Node>,
+        (access, flags): (Access, i32),
+        caller: Caller,
+        stat: &Attr,
+        backing: Option<OwnedFd>,
+        register: &dyn Register,
+    ) -> io::Result<OpenReply> {
+        let fd = self.inodes.fd(node)?;
+        let way = {
+            let mut opens = lock(&node.opens);
+            let way = match backing {
+                Some(_) => Way::Inline,
+                None => self.way(opens.way.clone(), &fd, register),
+            };
+            opens.opened(way.clone(), access.write);
+            way
+        };
+        let prepared = match (&way, backing) {
+            (Way::Inline, None) => reopen(&*fd, flags, caller).map(Some),
+            (_, backing) => Ok(backing),
+        };
+        let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
+        let nothing = FileIdentity {
+            size: 0,
+            ..stat.identity()
+        };
+        self.tell_opened(Arc::clone(node), access, caller, &nothing, way, backing)
+    }
+
+    /// How this inode's bytes move: as they already do, else as decided for the mount, else by the daemon.
+    fn way(&self, current: Option<Way>, fd: &Arc<OwnedFd>, register: &dyn Register) -> Way {
+        if let Some(way) = current {
+            return way;
+        }
+        if !self.passthrough() {
+            return Way::Inline;
+        }
+        match register.register(fd.as_fd()) {
+            Ok(token) => Way::Passthrough(token),
+            Err(e) => {
+                if self.fallbacks.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::warn!("the kernel does not pass a file through ({e}): served inline");
+                }
+                Way::Inline
+            }
+        }
+    }
+
+    fn tell_opened(
+        &self,
+        node: Arc<Node>,
+        access: Access,
+        caller: Caller,
+        before: &FileIdentity,
+        way: Way,
+        backing: Option<OwnedFd>,
+    ) -> io::Result<OpenReply> {
+        let id = self.handles.next();
+        node.opened.store(true, Ordering::Relaxed);
+        let handle = Arc::new(Handle {
+            id,
+            node,
+            access,
+            opener: caller,
+            backing,
+        });
+        self.handles.insert(id, Open::File(Arc::clone(&handle)));
+        self.observer()?.opened(&Opened {
+            handle: id,
+            file: handle.node.key,
+            path: &self.inodes.path(&handle.node),
+            access,
+            caller,
+            before: *before,
+            inline: handle.backing.is_some(),
+        });
+        let token = match way {
+            Way::Passthrough(token) => Some(token),
+            Way::Inline => None,
+        };
+        Ok(OpenReply {
+            handle: id,
+            token,
+            quiet_close: !access.write,
+        })
+    }
+
+    /// FLUSH: one of possibly many closes. Errors that the store kept for close(2) come out here.
+    pub(crate) fn flush(&self, id: HandleId, caller: Caller) -> io::Result<()> {
+        let handle = match self.handles.any(id)? {
+            Open::File(handle) => handle,
+            Open::Dir(_) | Open::Virtual(_) => return Ok(()),
+        };
+        let closed = match &handle.backing {
+            Some(file) if handle.access.write => close_copy(file),
+            _ => Ok(()),
+        };
+        let now = attr::stat(&*self.inodes.fd(&handle.node)?)?.identity();
+        self.observer()?.flushed(id, caller, &now);
+        closed
+    }
+
+    /// RELEASE: the last close. What the daemon held for the handle is given up before the observer is told.
+    pub(crate) fn release(&self, id: HandleId) -> io::Result<()> {
+        let Some(Open::File(handle)) = self.handles.remove(id) else {
+            return Ok(());
+        };
+        let (node, access) = (Arc::clone(&handle.node), handle.access);
+        drop(handle);
+        let given_up = {
+            let mut opens = lock(&node.opens);
+            let way = opens.way.clone();
+            opens.closed(access.write);
+            way
+        };
+        drop(given_up);
+        let fd = self.inodes.fd(&node);
+        let now = fd.and_then(|fd| attr::stat(&*fd)).ok();
+        if now.is_some_and(|now| now.nlink == 0) {
+            self.inodes.nameless(&node);
+        }
+        self.observer()?
+            .released(id, now.map(|n| n.identity()).as_ref());
+        Ok(())
+    }
+
+    /// FORGET: the kernel drops so many of its lookups.
+    pub(crate) fn forget(&self, id: NodeId, count: u64) {
+        self.virtuals.forget(id, count);
+        self.inodes.forget(id, count);
+    }
+
+    /// LOOKUP: finds `name` in `parent` and counts that the kernel knows it. `None`: there is no such name.
+    pub(crate) fn lookup(&self, parent: NodeId, name: &OsStr) -> io::Result<Option<Shown>> {
+        let dir = self.inodes.node(parent)?;
+        if self.is_hidden(&dir, name) {
+            return Ok(None);
+        }
+        if dir.kind != FileType::Directory {
+            return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+        }
+        let fd = match open_path(&*self.inodes.fd(&dir)?, name) {
+            Ok(fd) => fd,
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let stat = attr::stat(&fd)?;
+        let node = self.inodes.enter(parent, name, fd, &stat);
+        Ok(Some(self.shown(&node, stat)))
+    }
+}
+
+/// A description of the daemon's own for an inline handle.
+fn reopen(fd: impl AsFd, flags: i32, caller: Caller) -> io::Result<OwnedFd> {
+    let _as = As::changer(caller);
+    open_again(fd, OFlags::from_bits_retain(flags as u32) - NOT_OURS)
+}
+
+/// Opens an inode held by O_PATH again, with other flags.
+pub(crate) fn open_again(fd: impl AsFd, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = sys::proc_path(fd);
+    let flags = flags | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path.as_c_str(), flags, Mode::empty())?)
+}
+
+/// Closes a duplicate: network stores report failed writes at close.
+fn close_copy(file: &OwnedFd) -> io::Result<()> {
+    use std::os::fd::IntoRawFd;
+    let copy = rustix::io::fcntl_dupfd_cloexec(file, 0)?.into_raw_fd();
+    // SAFETY: the descriptor was made one line above and is given up here.
+    if unsafe { libc::close(copy) } == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        e if e.raw_os_error() == Some(libc::EINTR) => Ok(()),
+        e => Err(e),
+    }
+}

@@ -1,0 +1,166 @@
+//! The edges of single nodes, out of rows: nearest grade, strongest kind, ephemerals replaced. Not the walk over them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::{CodeCounts, Options, Run};
+use crate::history::first_started_first;
+use crate::id::{NodeRef, RunId};
+use crate::rows::{UseRow, VersionRow};
+use crate::shelf::{Catalogue, ShelfError};
+use crate::vocabulary::{Grade, Kind};
+
+/// The neighbours of one node, each with the edge to it.
+pub(super) type Edges = BTreeMap<NodeRef, (Kind, Grade)>;
+
+/// Finds edges, and remembers rows so that each is asked for once.
+pub(super) struct Collector<'a> {
+    cat: &'a dyn Catalogue,
+    options: &'a Options,
+    rows: HashMap<NodeRef, Option<VersionRow>>,
+    /// By run: the uses below a bound, and the bound.
+    uses: HashMap<RunId, (u64, Vec<UseRow>)>,
+    code: CodeCounts,
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(cat: &'a dyn Catalogue, options: &'a Options) -> Self {
+        Self {
+            cat,
+            options,
+            rows: HashMap::new(),
+            uses: HashMap::new(),
+            code: CodeCounts::new(),
+        }
+    }
+
+    /// Asks for all of these rows at once.
+    pub(super) fn fetch(&mut self, nodes: &[NodeRef]) -> Result<(), ShelfError> {
+        let new: Vec<NodeRef> = nodes.iter().copied().filter(|n| !self.rows.contains_key(n)).collect();
+        if !new.is_empty() {
+            let rows = self.cat.versions(&new)?;
+            self.rows.extend(new.iter().copied().zip(rows.into_iter().chain(std::iter::repeat(None))));
+        }
+        Ok(())
+    }
+
+    pub(super) fn row(&self, node: NodeRef) -> Option<&VersionRow> {
+        self.rows.get(&node)?.as_ref()
+    }
+
+    /// The edges that lead away from the roots.
+    pub(super) fn from(&mut self, node: NodeRef) -> Result<Edges, ShelfError> {
+        let mut edges = Edges::new();
+        // What an ephemeral is replaced by may be one itself. Each is opened once, so this ends.
+        let mut opened: HashSet<NodeRef> = HashSet::from([node]);
+        let mut pending = vec![(node, Grade::Copied)];
+        while let Some((here, farthest)) = pending.pop() {
+            let found = if self.options.downstream { self.outputs(here)? } else { self.inputs(here)? };
+            let nodes: Vec<NodeRef> = found.keys().copied().collect();
+            self.fetch(&nodes)?;
+            for (other, (kind, grade)) in found {
+                let grade = grade.max(farthest);
+                let hidden = !self.options.all && self.row(other).is_some_and(|r| r.ephemeral);
+                if hidden && self.options.min_grade >= grade {
+                    if opened.insert(other) {
+                        pending.push((other, grade));
+                    }
+                } else if other != node && !hidden && self.options.shows(kind, grade) {
+                    merge(&mut edges, other, kind, grade);
+                }
+            }
+        }
+        Ok(edges)
+    }
+
+    /// What a version was made from.
+    fn inputs(&mut self, node: NodeRef) -> Result<Edges, ShelfError> {
+        self.fetch(&[node])?;
+        let Some(row) = self.row(node).cloned() else {
+            return Ok(Edges::new());
+        };
+        let mut edges = Edges::new();
+        if let Some(run) = row.run {
+            self.fetch_uses(run, row.inputs)?;
+            let uses = self.uses.get(&run).map_or(&[][..], |(_, uses)| uses);
+            for used in uses.iter().filter(|u| u.order < row.inputs && u.node != node) {
+                if used.kind == Kind::Code {
+                    self.code.entry(run).or_default().insert(used.node);
+                }
+                merge(&mut edges, used.node, used.kind, used.grade(row.process, row.tree));
+            }
+        }
+        for copied in row.copied.iter().filter(|n| **n != node) {
+            merge(&mut edges, *copied, Kind::Read, Grade::Copied);
+        }
+        if let Some(parent) = row.parent.filter(|p| *p != node) {
+            edges.entry(parent).or_insert((Kind::Parent, Grade::SameProcess));
+        }
+        Ok(edges)
+    }
+
+    /// What was made from a version.
+    fn outputs(&mut self, node: NodeRef) -> Result<Edges, ShelfError> {
+        let mut edges = Edges::new();
+        let mut by_run: BTreeMap<RunId, Vec<UseRow>> = BTreeMap::new();
+        for used in self.cat.users(node)? {
+            by_run.entry(used.run).or_default().push(used);
+        }
+        for (run, uses) in by_run {
+            for row in self.cat.written_by(run)?.into_iter().filter(|r| r.node != node) {
+                for used in uses.iter().filter(|u| u.order < row.inputs) {
+                    if used.kind == Kind::Code {
+                        self.code.entry(run).or_default().insert(node);
+                    }
+                    let grade = used.grade(row.process, row.tree);
+                    merge(&mut edges, row.node, used.kind, grade);
+                }
+                if row.copied.contains(&node) {
+                    merge(&mut edges, row.node, Kind::Read, Grade::Copied);
+                }
+                self.rows.entry(row.node).or_insert(Some(row));
+            }
+        }
+        // The version that replaced it lies at the same path.
+        self.fetch(&[node])?;
+        if let Some(path) = self.row(node).and_then(|r| r.path.clone()) {
+            for row in self.cat.by_path(path.as_path())? {
+                if row.parent == Some(node) && row.node != node {
+                    edges.entry(row.node).or_insert((Kind::Parent, Grade::SameProcess));
+                }
+            }
+        }
+        Ok(edges)
+    }
+
+    fn fetch_uses(&mut self, run: RunId, below: u64) -> Result<(), ShelfError> {
+        if self.uses.get(&run).is_none_or(|(bound, _)| *bound < below) {
+            let uses = self.cat.uses(run, below)?;
+            self.uses.insert(run, (below, uses));
+        }
+        Ok(())
+    }
+
+    /// The runs' rows, oldest first, each with what was left out of it.
+    pub(super) fn runs(&self, ids: &BTreeSet<RunId>) -> Result<Vec<Run>, ShelfError> {
+        let mut rows = Vec::new();
+        for id in ids {
+            rows.extend(self.cat.run(*id)?);
+        }
+        let shown = self.options.shows(Kind::Code, Grade::Copied);
+        let runs = first_started_first(rows).into_iter().map(|row| {
+            let code = self.code.get(&row.id).filter(|_| !shown).map_or(0, |c| c.len() as u64);
+            Run {
+                code,
+                ..Run::from(row)
+            }
+        });
+        Ok(runs.collect())
+    }
+}
+
+/// A node may be used often: the nearest grade counts, and a read that was seen more than an open, whatever else is known of it.
+fn merge(edges: &mut Edges, to: NodeRef, kind: Kind, grade: Grade) {
+    let edge = edges.entry(to).or_insert((kind, grade));
+    edge.0 = edge.0.min(kind);
+    edge.1 = edge.1.min(grade);
+}

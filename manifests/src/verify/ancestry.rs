@@ -1,0 +1,344 @@
+//! Walks from one manifest to everything it descends from, checking each ancestor against what was recorded of it. Not the bytes of files.
+//!
+//! Iterative, with no limit of depth. Ancestors are named by the hash of their manifests, so that what was checked once holds for
+//! every file that descends from it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use crate::digest::{Digests, Sha256};
+use crate::id::{NodeRef, RunId};
+use crate::read::{self, Signature};
+use crate::set::{self, Leaf, MemberList, SetError, SetTree};
+use crate::shelf::{Object, Shelf, ShelfError};
+use crate::statement::{ManifestRef, Origin, SetHead, Statement};
+use crate::vocabulary::{Closed, State};
+
+/// What a manifest or an input set says of one input.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Claim {
+    node: NodeRef,
+    digests: Option<Digests>,
+    manifest: Option<Sha256>,
+    /// Only ingredients say it.
+    size: Option<u64>,
+    state: State,
+}
+
+/// One ancestor's manifest, checked by itself.
+#[derive(Debug)]
+struct Checked {
+    statement: Statement,
+    size: u64,
+}
+
+/// What was found about everything that a manifest descends from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Ancestry {
+    /// The first ancestor that cannot be verified, and why.
+    pub(super) culprit: Option<Culprit>,
+    /// Ancestors whose manifests were checked, each once.
+    pub(super) checked: u64,
+    /// Inputs of the file or of its ancestors that nobody sealed, each once.
+    pub(super) unattested: u64,
+    /// Inputs that somebody still wrote, or that were not sealed yet, when they were used.
+    pub(super) open: u64,
+    /// Ancestors whose writer was killed.
+    pub(super) killed: u64,
+}
+
+/// Where verification of the ancestors stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Culprit {
+    /// From the file's own node to the one that cannot be verified.
+    pub(super) path: Vec<NodeRef>,
+    /// What is wrong with it.
+    pub(super) why: String,
+    /// Reading failed, which says nothing about the ancestor.
+    pub(super) io: bool,
+}
+
+/// What was checked already, for use across files. Good for one shelf and one set of anchors only.
+#[derive(Debug, Default)]
+pub struct Memo {
+    manifests: HashMap<Sha256, Result<Arc<Checked>, Trouble>>,
+    sets: HashMap<RunId, Set>,
+    members: HashMap<Sha256, Option<Arc<HashSet<Digests>>>>,
+}
+
+/// The longest input set seen of a run. Shorter ones are its beginnings, which the tree can prove.
+#[derive(Debug)]
+struct Set {
+    tree: SetTree,
+    leaves: Arc<Vec<Leaf>>,
+}
+
+#[derive(Debug, Clone)]
+struct Trouble {
+    why: String,
+    io: bool,
+}
+
+impl Trouble {
+    fn new(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            io: false,
+        }
+    }
+}
+
+impl From<ShelfError> for Trouble {
+    fn from(e: ShelfError) -> Self {
+        Self {
+            io: !matches!(e, ShelfError::Damaged(_)),
+            why: e.to_string(),
+        }
+    }
+}
+
+/// Checks everything that `root` descends from. `root` itself has been checked by the caller.
+pub(super) fn walk(
+    shelf: &dyn Shelf,
+    anchors: &str,
+    root: &Statement,
+    memo: &mut Memo,
+) -> Ancestry {
+    let mut found = Ancestry::default();
+    let first = NodeRef::Version(root.version);
+    let mut from: HashMap<NodeRef, NodeRef> = HashMap::new();
+    let mut seen: HashSet<Claim> = HashSet::new();
+    let mut visited: HashSet<Sha256> = HashSet::new();
+    let mut queue: VecDeque<Arc<Checked>> = VecDeque::new();
+    let mut here = Arc::new(Checked {
+        statement: root.clone(),
+        size: 0,
+    });
+    loop {
+        let node = NodeRef::Version(here.statement.version);
+        let claims = match claims(shelf, &here.statement, memo) {
+            Ok(claims) => claims,
+            Err(trouble) => return stop(found, &from, first, node, trouble),
+        };
+        for claim in claims {
+            if claim.node == node {
+                let why = Trouble::new("it names itself as its own input");
+                return stop(found, &from, first, node, why);
+            }
+            if seen.contains(&claim) {
+                continue;
+            }
+            if claim.node != first {
+                from.entry(claim.node).or_insert(node);
+            }
+            match check(shelf, anchors, &claim, memo) {
+                Ok(Some((name, checked))) => {
+                    if visited.insert(name) {
+                        found.checked += 1;
+                        found.killed += u64::from(checked.statement.closed == Closed::Killed);
+                        queue.push_back(checked);
+                    }
+                }
+                Ok(None) => match claim.state {
+                    State::Open | State::Held | State::Digesting | State::Waiting => {
+                        found.open += 1
+                    }
+                    _ => found.unattested += 1,
+                },
+                Err(trouble) => return stop(found, &from, first, claim.node, trouble),
+            }
+            seen.insert(claim);
+        }
+        match queue.pop_front() {
+            Some(next) => here = next,
+            None => return found,
+        }
+    }
+}
+
+fn stop(
+    mut found: Ancestry,
+    from: &HashMap<NodeRef, NodeRef>,
+    first: NodeRef,
+    at: NodeRef,
+    trouble: Trouble,
+) -> Ancestry {
+    let mut path = vec![at];
+    let mut here = at;
+    // Each node was entered once, from one that was there before it, so this ends at the file's own; the bound is for the reader.
+    while let Some(next) = from
+        .get(&here)
+        .filter(|_| here != first && path.len() <= from.len())
+    {
+        path.push(*next);
+        here = *next;
+    }
+    path.reverse();
+    found.culprit = Some(Culprit {
+        path,
+        why: trouble.why,
+        io: trouble.io,
+    });
+    found
+}
+
+/// Every input that a statement names: its ingredients, and every leaf of the set it commits to.
+fn claims(
+    shelf: &dyn Shelf,
+    statement: &Statement,
+    memo: &mut Memo,
+) -> Result<Vec<Claim>, Trouble> {
+    let direct = statement
+        .inputs
+        .iter()
+        .chain(&statement.parent)
+        .map(|input| Claim {
+            node: input.node,
+            digests: input.digests,
+            manifest: input.manifest.map(|m: ManifestRef| m.sha256),
+            size: input.manifest.map(|m| m.size),
+            state: input.state,
+        });
+    let leaves = leaves(shelf, statement, memo)?;
+    let count = usize::try_from(statement.input_set.size)
+        .unwrap_or(usize::MAX)
+        .min(leaves.len());
+    let set = leaves[..count].iter().map(|leaf| Claim {
+        node: leaf.node,
+        digests: leaf.digests,
+        manifest: leaf.manifest,
+        size: None,
+        state: leaf.state,
+    });
+    Ok(direct.chain(set).collect())
+}
+
+/// The leaves of the set that the statement commits to, and perhaps later ones of the same run.
+fn leaves(
+    shelf: &dyn Shelf,
+    statement: &Statement,
+    memo: &mut Memo,
+) -> Result<Arc<Vec<Leaf>>, Trouble> {
+    let head: SetHead = statement.input_set;
+    let run = match &statement.origin {
+        Origin::Run(run) => Some(run.id),
+        Origin::Registered { .. } => None,
+    };
+    if let Some(set) = run.and_then(|r| memo.sets.get(&r))
+        && set.tree.head_at(head.size) == Some(head)
+    {
+        return Ok(Arc::clone(&set.leaves));
+    }
+    let fetch = |root: &Sha256| shelf.object(Object::Inputs, root);
+    let leaves = set::collect(head, &fetch).map_err(|e| match e {
+        SetError::Shelf(e) => Trouble::from(e),
+        other => Trouble::new(format!("its input set cannot be verified: {other}")),
+    })?;
+    let leaves = Arc::new(leaves);
+    if let Some(run) = run {
+        let mut tree = SetTree::new();
+        for leaf in leaves.iter() {
+            tree.push(leaf);
+        }
+        let set = Set {
+            tree,
+            leaves: Arc::clone(&leaves),
+        };
+        if memo
+            .sets
+            .get(&run)
+            .is_none_or(|old| old.tree.len() < set.tree.len())
+        {
+            memo.sets.insert(run, set);
+        }
+    }
+    Ok(leaves)
+}
+
+/// Checks one input against its manifest; `None` when it has none.
+fn check(
+    shelf: &dyn Shelf,
+    anchors: &str,
+    claim: &Claim,
+    memo: &mut Memo,
+) -> Result<Option<(Sha256, Arc<Checked>)>, Trouble> {
+    if let (NodeRef::Content(content), Some(d)) = (claim.node, claim.digests)
+        && content != d.blake3
+    {
+        return Err(Trouble::new(
+            "its name and its recorded digest are of different content",
+        ));
+    }
+    let Some(name) = claim.manifest else {
+        return Ok(None);
+    };
+    let checked = memo
+        .manifests
+        .entry(name)
+        .or_insert_with(|| load(shelf, anchors, &name))
+        .clone()?;
+    let said = &checked.statement;
+    if claim.size.is_some_and(|size| size != checked.size) {
+        return Err(Trouble::new("its manifest is not as long as was recorded"));
+    }
+    let differs = claim.digests.is_some_and(|d| d != said.asset.digests);
+    let set = said.members.is_some();
+    if differs
+        && !(set
+            && claim
+                .digests
+                .is_some_and(|d| is_member(shelf, said, &d, memo)))
+    {
+        return Err(Trouble::new(
+            "its manifest is about other content than was recorded",
+        ));
+    }
+    if let NodeRef::Version(v) = claim.node
+        && v != said.version
+    {
+        return Err(Trouble::new(format!(
+            "its manifest is about another version, {}",
+            said.version
+        )));
+    }
+    Ok(Some((name, checked)))
+}
+
+fn load(shelf: &dyn Shelf, anchors: &str, name: &Sha256) -> Result<Arc<Checked>, Trouble> {
+    let bytes = shelf
+        .object(Object::Manifest, name)?
+        .ok_or_else(|| Trouble::new(format!("its manifest {name} is missing")))?;
+    // Not every shelf checks, and none is believed.
+    if Sha256::of(&bytes) != *name {
+        return Err(Trouble::new(format!(
+            "what is kept as its manifest {name} is something else"
+        )));
+    }
+    let reading = read::read(&bytes, anchors)
+        .map_err(|e| Trouble::new(format!("its manifest {name}: {e}")))?;
+    match reading.signature {
+        Signature::Trusted { .. } => Ok(Arc::new(Checked {
+            statement: reading.statement,
+            size: bytes.len() as u64,
+        })),
+        Signature::Untrusted { reason } => Err(Trouble::new(format!(
+            "its manifest {name} is not signed by anybody trusted: {reason}"
+        ))),
+    }
+}
+
+/// True when a registered set, whose member list is here and is the one that was signed, has a member with this content.
+fn is_member(shelf: &dyn Shelf, set: &Statement, content: &Digests, memo: &mut Memo) -> bool {
+    let list = set.asset.digests.sha256;
+    let load = || {
+        let bytes = shelf.object(Object::Members, &list).ok()??;
+        let list = (Sha256::of(&bytes) == list).then(|| MemberList::decode(&bytes).ok())??;
+        (set.members == Some(list.head()))
+            .then(|| Arc::new(list.members().iter().map(|m| m.digests).collect()))
+    };
+    memo.members
+        .entry(list)
+        .or_insert_with(load)
+        .as_ref()
+        .is_some_and(|m| m.contains(content))
+}
