@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use atlas_manifests::bundle::Bundle;
 use atlas_manifests::digest::{Digests, Sha256};
 use atlas_manifests::history::History;
 use atlas_manifests::index::{Index, IndexError};
@@ -33,6 +34,8 @@ pub(crate) enum Evidence {
         /// Rows.
         rows: Box<dyn Catalogue>,
     },
+    /// To an exported bundle, and nowhere else.
+    Bundle(Box<Bundle>, Box<StoreScan>),
     /// To the mount's `.atlas/by-digest`, because the daemon's socket is out of reach: manifests, and no rows.
     Mount(ByDigest, History),
     /// Nowhere: what is not known cannot be found.
@@ -93,6 +96,7 @@ impl Evidence {
         match self {
             Self::Daemon(client) => client,
             Self::State { store, .. } => store,
+            Self::Bundle(bundle, _) => bundle.as_ref(),
             Self::Mount(shelf, _) => shelf,
             Self::Nothing(_) => &Empty,
         }
@@ -103,6 +107,7 @@ impl Evidence {
         match self {
             Self::Daemon(client) => client,
             Self::State { rows, .. } => rows.as_ref(),
+            Self::Bundle(_, rows) => rows.as_ref(),
             Self::Mount(_, none) | Self::Nothing(none) => none,
         }
     }

@@ -7,7 +7,8 @@ use atlas_manifests::shelf::ShelfError;
 
 use crate::view::escape;
 
-/// An exit code. The numbers are a contract; new ones may be added, none changes its meaning.
+/// An exit code. The numbers are a contract; new ones may be added, none changes its meaning. Those that only verification finds
+/// are named in `atlas_manifests::verify`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Code(pub u8);
 
@@ -20,20 +21,8 @@ impl Code {
     pub(crate) const USAGE: Self = Self(2);
     /// There is no manifest.
     pub(crate) const NO_MANIFEST: Self = Self(3);
-    /// The content is not what was sealed.
-    pub(crate) const DIFFERS: Self = Self(4);
-    /// The signature, or the certificate behind it, is not trusted.
-    pub(crate) const UNTRUSTED: Self = Self(5);
-    /// Evidence was refused.
-    pub(crate) const EVIDENCE: Self = Self(6);
-    /// The writer was killed, or a member of a set is missing or extra.
-    pub(crate) const INCOMPLETE: Self = Self(7);
-    /// An ancestor cannot be verified.
-    pub(crate) const ANCESTOR: Self = Self(8);
     /// No daemon can be reached.
     pub(crate) const NO_DAEMON: Self = Self(9);
-    /// The evidence is simulated.
-    pub(crate) const SIMULATED: Self = Self(10);
     /// `run` itself failed, before or beside its command.
     pub(crate) const RUN_FAILED: Self = Self(125);
     /// `run`: the command cannot be executed.

@@ -184,7 +184,7 @@ fn unknown_file(located: &Located, evidence: &Evidence) -> Failure {
         Evidence::Mount(..) => {
             format!("{path}: the daemon's socket is out of reach: ask as the user who mounted it")
         }
-        Evidence::Daemon(_) | Evidence::State { .. } => {
+        Evidence::Daemon(_) | Evidence::State { .. } | Evidence::Bundle(..) => {
             format!(
                 "{path}: nothing is known of it: it was never read or written through the mount; see atlasctl register"
             )

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use atlas_manifests::wire::{Ask, Say, Status};
+use atlas_manifests::wire::Status;
 
 use crate::client::Client;
 use crate::exit::{Code, Failure};
@@ -77,8 +77,8 @@ pub(crate) fn daemons() -> Vec<(Client, Status)> {
             let Ok(client) = Client::connect(&socket) else {
                 continue;
             };
-            if let Ok(Say::Status(status)) = client.ask_for(Ask::Status, HELLO, |_, _, _| ()) {
-                found.push((client, *status));
+            if let Ok(status) = client.status(HELLO) {
+                found.push((client, status));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The provenance filesystem: sees what a job reads and writes, decides what it means, has it sealed.
 
+pub mod assemble;
 pub mod caller;
 pub mod command;
 pub mod config;

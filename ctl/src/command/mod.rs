@@ -1,5 +1,7 @@
 //! One file for each verb: asks, then shows. What is shared by several verbs stands in `place`, `client` and `view`.
 
+mod doctor;
+mod export;
 mod lineage;
 mod ls;
 mod manual;
@@ -31,6 +33,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Code, Failure> {
         Verb::Register(args) => register::register(args, cli.global.json, out),
         Verb::Sync(args) => sync::sync(args, cli.global.json, out),
         Verb::Status(args) => status::status(args, cli.global.json, out),
-        _ => Err(Failure::error("this verb is not built yet")),
+        Verb::Export(args) => export::export(args, &cli.global, out),
+        Verb::Doctor(args) => doctor::doctor(args, &cli.global, out),
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use atlas_manifests::bundle::Bundle;
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::rows::VersionRow;
 use atlas_manifests::trust::{self, Anchors};
@@ -31,13 +32,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Verifies everything that was named.
 pub(crate) fn verify(args: &VerifyArgs, global: &Global, out: &mut Out) -> Result<Code, Failure> {
     let anchors = Anchors::load(&trust::default_dirs(), &args.trust).map_err(|e| Failure::error(e.to_string()))?;
-    let given = args.manifest.as_deref().map(given).transpose()?;
+    let (given, sources) = match &args.manifest {
+        Some(file) => given(file)?,
+        None => (None, Vec::new()),
+    };
     let mut session = Session {
         args,
         global,
         anchors,
         given,
-        sources: Vec::new(),
+        bundled: !sources.is_empty(),
+        sources,
         files: Vec::new(),
         passed_over: 0,
         whole: args.paths.len() == 1,
@@ -59,13 +64,22 @@ pub(crate) fn verify(args: &VerifyArgs, global: &Global, out: &mut Out) -> Resul
     Ok(Code::from(report.code.number()))
 }
 
-/// `--manifest FILE.c2pa`.
-fn given(file: &Path) -> Result<Vec<u8>, Failure> {
+/// `--manifest`: the manifest, and for a bundle what it holds besides. A tar says so at its 257th byte (POSIX ustar).
+fn given(file: &Path) -> Result<(Option<Vec<u8>>, Vec<Source>), Failure> {
     let failed = |e: io::Error| Failure::io(file.display(), &e);
     let mut bytes = Vec::new();
     let opened = fs::File::open(file).map_err(failed)?;
     opened.take(MAX_SIDECAR).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+    if bytes.get(257..262) != Some(b"ustar") {
+        return Ok((Some(bytes), Vec::new()));
+    }
+    let broken = |text: String| Failure::error(format!("{}: {text}", file.display()));
+    let bundle = Bundle::open(file).map_err(|e| broken(e.to_string()))?;
+    let rows = bundle.catalogue().map_err(|e| broken(e.to_string()))?;
+    let manifest = bundle.manifest().map(<[u8]>::to_vec);
+    let manifest = manifest.ok_or_else(|| broken("holds no manifest: export it again".to_owned()))?;
+    let evidence = Evidence::Bundle(Box::new(bundle), Box::new(rows));
+    Ok((Some(manifest), vec![Source { key: None, evidence, memo: Memo::default() }]))
 }
 
 /// One place's evidence, and what was found out with it about ancestors.
@@ -81,6 +95,8 @@ struct Session<'a> {
     anchors: Anchors,
     given: Option<Vec<u8>>,
     sources: Vec<Source>,
+    /// The only source is a bundle.
+    bundled: bool,
     files: Vec<FileVerdict>,
     passed_over: u64,
     whole: bool,
@@ -229,6 +245,9 @@ impl Session<'_> {
     }
 
     fn source(&mut self, located: &Located) -> Result<usize, Failure> {
+        if self.bundled {
+            return Ok(0);
+        }
         let key = match (&self.global.state, &located.place) {
             (Some(state), _) => Some(state.clone()),
             (None, Place::Live { status, .. }) => Some(status.socket.as_path().to_owned()),

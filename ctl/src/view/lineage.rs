@@ -184,7 +184,7 @@ impl<'a> Picture<'a> {
             let of = if bare == nodes.len() as u64 { "all".to_owned() } else { amount::count(bare) };
             text.push_str(&format!(", {}", paint.warn(&format!("{of} unattested"))));
         }
-        for relation in relation(edges, paint) {
+        if let Some(relation) = relation(edges, paint) {
             text.push_str(&format!("  {relation}"));
         }
         text

@@ -14,7 +14,8 @@ pub(crate) struct Paint {
 }
 
 impl Paint {
-    /// Paints nothing.
+    /// Paints nothing: what tests compare with.
+    #[cfg(test)]
     pub(crate) const PLAIN: Self = Self { on: false };
 
     /// What `--color`, the environment (NO_COLOR, CLICOLOR_FORCE, TERM) and the kind of standard output ask for.

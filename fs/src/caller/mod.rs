@@ -256,7 +256,7 @@ impl Callers {
         argv: Vec<PathBytes>,
         cgroup: Option<String>,
     ) -> RunId {
-        let by = proc::key(peer_pid);
+        let by = key(peer_pid);
         let raw: Vec<Vec<u8>> = argv.into_iter().map(|a| a.0).collect();
         let cgroup = cgroup.filter(|g| g.starts_with('/') && g.len() > 1);
         let peer = by.map(|key| proc::seen(key, u32::MAX, u32::MAX));
@@ -280,7 +280,7 @@ impl Callers {
 
     /// Ends a declared run with its exit status (128 + signal for a signal). Only the process that declared it may.
     pub fn finish(&self, run: RunId, peer_pid: i32, exit: i32) -> Result<(), String> {
-        let peer = proc::key(peer_pid);
+        let peer = key(peer_pid);
         let mut registry = self.registry();
         let Some(found) = registry.run_mut(run) else {
             return Err(format!(
@@ -361,8 +361,12 @@ fn connected(key: ProcessKey, root: ProcessKey, shells: &[ProcessKey]) -> BTreeS
     if root != key {
         own.extend(proc::pipes(root.tgid));
     }
-    // What the topmost shell was started with leads to its starter, and everything below it has inherited that.
-    let outside = proc::standard_pipes(topmost.tgid);
+    // What the topmost shell was started with leads to its starter (an ssh server, a jobserver), and everything below it has
+    // inherited that. Its other descriptors are the pipelines that it is setting up.
+    let mut outside = proc::standard_pipes(topmost.tgid);
+    if let Some(starter) = proc::stat(topmost.tgid.0) {
+        outside.extend(proc::pipes(Tgid(starter.ppid)));
+    }
     if own.iter().all(|p| outside.contains(p)) {
         return BTreeSet::new();
     }
@@ -382,3 +386,7 @@ fn now() -> String {
         .unwrap_or(now)
         .to_string()
 }
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+mod tests;

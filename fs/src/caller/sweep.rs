@@ -42,14 +42,14 @@ impl Callers {
             // A run outlives its root: what the root left behind is told as soon as it is gone.
             run.row.exit = run.row.exit.or(exit.map(shell_status));
             // The process that declared a run waits for it: alive and not finished is not over, whoever else is gone.
-            let peopled = !run.watched.is_empty()
-                && !(run.finished && run.watched.keys().all(|k| Some(*k) == run.by));
+            let deserted = run.watched.is_empty()
+                || run.finished && run.watched.keys().all(|k| Some(*k) == run.by);
             let elsewhere = || {
                 run.cgroup
                     .as_deref()
                     .is_some_and(|c| cgroup::populated(proc::cgroup_root(), c) == Some(true))
             };
-            if !peopled && !elsewhere() {
+            if deserted && !elsewhere() {
                 ended.push(n);
             }
         }

@@ -13,10 +13,12 @@ mod recovery;
 mod register;
 mod scribe;
 mod sets;
+mod sidecar;
 mod statement;
 mod status;
 mod virtuals;
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
@@ -32,7 +34,9 @@ use atlas_manifests::layout::Layout;
 use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
 use atlas_manifests::seal::Sealer;
 use atlas_manifests::statement::ManifestRef;
-use atlas_manifests::store::Store;
+use atlas_manifests::shelf::Object;
+use atlas_manifests::store::{Item, Store};
+use atlas_manifests::vocabulary::Confined;
 use dashmap::DashMap;
 
 use self::facts::FactBook;
@@ -68,6 +72,12 @@ pub struct StartOptions {
     pub source: PathBuf,
     /// Mount point.
     pub mountpoint: PathBuf,
+    /// State directory, as a person would name it.
+    pub state: PathBuf,
+    /// The directory of all nodes, as a person would name it.
+    pub node_state: PathBuf,
+    /// The mount covers SOURCE, so that no other path leads to it.
+    pub in_place: bool,
     /// Control socket.
     pub socket: PathBuf,
     /// `passthrough` or `inline`.
@@ -84,8 +94,8 @@ pub struct StartOptions {
     pub config: Config,
     /// `--titles none`.
     pub titles_withheld: bool,
-    /// Write `PATH.c2pa` beside the data as well.
-    pub sidecar: bool,
+    /// Write `PATH.c2pa` beside the data as well: SOURCE, opened before it was covered.
+    pub sidecars: Option<OwnedFd>,
     /// Things to tell in `status`.
     pub warnings: Vec<String>,
 }
@@ -342,10 +352,26 @@ impl Engine {
         self.step(|l| l.unsealable(ticket, why));
     }
 
+    /// Beside a mount that does not cover SOURCE, everybody can reach the backing files.
+    pub(crate) fn confined(&self, said: Confined) -> Confined {
+        if self.options.in_place || said == Confined::Root { said } else { Confined::Open }
+    }
+
     pub(crate) fn run_row(&self, run: RunId) -> Option<RunRow> {
         let mut row = self.callers.row(run)?;
         row.uses = lock(&self.ledger).uses_of(run);
+        row.confined = self.confined(row.confined);
         Some(row)
+    }
+
+    /// `--sidecar`: the manifest also goes beside its file. The store has it in any case.
+    pub(crate) fn beside(&self, row: &VersionRow, objects: &[Item]) {
+        let Some(source) = &self.options.sidecars else { return };
+        let manifest = objects.iter().find(|o| o.object == Object::Manifest);
+        let (Some(manifest), Some(path), None) = (manifest, &row.path, row.members) else { return };
+        if let Err(e) = sidecar::write(source, path, &manifest.bytes) {
+            tracing::warn!(error = %e, "no sidecar for {}", path.lossy().escape_debug());
+        }
     }
 
     /// Digest of the configuration that was in force for a file.
@@ -386,6 +412,11 @@ impl Engine {
             }
             std::thread::sleep(TICK);
         }
+    }
+
+    /// Versions sealed by this life.
+    pub fn sealed_so_far(&self) -> u64 {
+        lock(&self.ledger).counts().sealed
     }
 
     /// Versions that ended and are not settled.

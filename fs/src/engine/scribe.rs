@@ -134,6 +134,7 @@ impl Scribe {
         self.write_rows(engine, rows);
         for s in stored {
             engine.journal(&Record::Settled(s.version));
+            engine.beside(&s.row, &s.objects);
             if let Some(ticket) = s.ticket {
                 engine.sealed(ticket, s.reference);
             }
@@ -256,6 +257,7 @@ impl Scribe {
         row.git = row.git.or_else(|| facts.git.clone());
         row.python = row.python.or_else(|| facts.python.as_ref().map(|(p, _)| p.clone()));
         row.script = row.script.or_else(|| facts.script.clone());
+        row.confined = engine.confined(row.confined);
         Some(row)
     }
 

@@ -74,7 +74,7 @@ pub(super) fn state(
             tree: row.tree,
             program: facts.program.clone(),
             program_digest: facts.exe_digest,
-            confined: facts.confined,
+            confined: run.confined,
             git: facts.git.clone(),
             python: facts.python.as_ref().map(|(p, _)| p.clone()),
         }),

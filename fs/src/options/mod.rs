@@ -58,6 +58,16 @@ pub enum Runs {
     Tree,
 }
 
+/// What a manifest says of a file's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Titles {
+    /// Its base name.
+    #[default]
+    Base,
+    /// Nothing: the name is a salted digest like the rest of the path.
+    None,
+}
+
 /// What is logged: this and everything graver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -110,6 +120,8 @@ pub struct MountOptions {
     pub runs: Runs,
     /// Manifests are also written beside the data.
     pub sidecar: bool,
+    /// What manifests say of file names.
+    pub titles: Titles,
     /// How long sealing may take when the mount ends.
     pub drain: Duration,
     /// What is logged.
@@ -214,6 +226,9 @@ struct MountArgs {
     /// Also write each manifest beside its file
     #[arg(long)]
     sidecar: bool,
+    /// What manifests say of file names: the base name, or none
+    #[arg(long, value_enum, default_value_t, value_name = "WHICH")]
+    titles: Titles,
     /// When the mount ends, seal what is queued for at most so many seconds; the next mount does the rest
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     drain: u64,
@@ -319,6 +334,7 @@ impl MountArgs {
             digest_threads: self.digest_threads,
             runs: self.runs,
             sidecar: self.sidecar,
+            titles: self.titles,
             drain: Duration::from_secs(self.drain),
             log_level: self.log_level,
             log_file: self.log_file,

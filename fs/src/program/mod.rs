@@ -134,7 +134,7 @@ impl Programs {
         let script = script::path(seen).and_then(|candidates| {
             candidates
                 .iter()
-                .find_map(|c| open(c).filter(|f| f.is_file()).map(|f| f.path))
+                .find_map(|c| open(c).filter(Found::is_file).map(|f| f.path))
         });
         let git = script.as_deref().and_then(|s| git::state(s, &open));
         Read {

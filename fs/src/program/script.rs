@@ -144,7 +144,8 @@ fn said(exe: &[u8], argv: &[PathBytes]) -> Option<Said> {
         if arg == b"-" || grammar.inline.iter().any(is) {
             return None;
         }
-        if !arg.starts_with(b"-") && !(grammar.grouped && arg.starts_with(b"+")) {
+        let option = arg.starts_with(b"-") || grammar.grouped && arg.starts_with(b"+");
+        if !option {
             return (!arg.is_empty()).then(|| Said::Script(arg.to_vec()));
         }
         if grammar.module.iter().any(is) {
@@ -160,7 +161,7 @@ fn said(exe: &[u8], argv: &[PathBytes]) -> Option<Said> {
                 Group::TakesNext => {
                     args.next();
                 }
-                Group::Module(rest) if rest.is_empty() => {
+                Group::Module([]) => {
                     return args.next().map(|m| Said::Module(m.to_vec()));
                 }
                 Group::Module(rest) => return Some(Said::Module(rest.to_vec())),

@@ -1,0 +1,163 @@
+//! Filesystem, engine and mount put together: what `atlas-fs mount` starts. Decides nothing.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use atlas_manifests::id::InstanceId;
+use atlas_manifests::layout::NodeLock;
+
+use crate::caller::RunsMode;
+use crate::control::Handler;
+use crate::engine::{Engine, StartOptions};
+use crate::failure::Failure;
+use crate::fuse;
+use crate::mount::checks::Ground;
+use crate::mount::{Drained, Mounted, Parts, Plan, Writer};
+use crate::options::{Io, KernelFlags, Runs, Titles};
+use crate::vfs::{self, IoMode, Options, Vfs};
+
+/// More digest workers than this only fight the job for cores.
+const MOST_WORKERS: usize = 8;
+
+/// The whole of Atlas behind a mount point.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole;
+
+impl Parts for Whole {
+    fn start(&self, plan: Plan) -> Result<Arc<dyn Mounted>, Failure> {
+        let vfs = filesystem(&plan)?;
+        let (options, kept) = start_options(plan, &vfs)?;
+        let engine = Engine::start(options, Arc::clone(&vfs) as Arc<_>).map_err(Failure::other)?;
+        let counted = Arc::downgrade(&vfs);
+        engine.count_own_requests(Box::new(move || counted.upgrade().map_or(0, |v| v.stats().self_requests)));
+        let mounted = match fuse::serve(&vfs, Arc::clone(&engine) as Arc<_>) {
+            Ok(mounted) => mounted,
+            Err(e) => {
+                engine.stop();
+                return Err(Failure::other(e));
+            }
+        };
+        Ok(Arc::new(Live { engine, mounted, kept: Mutex::new(Some(kept)) }))
+    }
+}
+
+fn filesystem(plan: &Plan) -> Result<Arc<Vfs>, Failure> {
+    let ground = &plan.ground;
+    Vfs::new(Options {
+        source: ground.source.clone(),
+        source_fd: Some(ground.source_fd.try_clone().map_err(Failure::other)?),
+        mountpoint: ground.mountpoint.clone(),
+        io: match plan.options.io {
+            Io::Auto => IoMode::Auto,
+            Io::Passthrough => IoMode::Passthrough,
+            Io::Inline => IoMode::Inline,
+        },
+        read_only: ground.read_only,
+        allow_other: plan.options.allow_other,
+        threads: 0,
+        fuse_options: kernel_options(&ground.kernel),
+        hidden: ground.state.strip_prefix(&ground.source).ok().map(Into::into),
+    })
+    .map_err(Failure::other)
+}
+
+fn kernel_options(flags: &KernelFlags) -> Vec<String> {
+    let named = [
+        (flags.nosuid, "nosuid"),
+        (flags.nodev, "nodev"),
+        (flags.noexec, "noexec"),
+        (flags.noatime, "noatime"),
+        (flags.sync, "sync"),
+        (flags.dirsync, "dirsync"),
+    ];
+    named.into_iter().filter_map(|(on, name)| on.then(|| name.to_owned())).collect()
+}
+
+fn start_options(plan: Plan, vfs: &Vfs) -> Result<(StartOptions, (Ground, NodeLock)), Failure> {
+    let (ground, io) = (plan.ground, vfs.io());
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut config = plan.ready.config;
+    if plan.options.sidecar {
+        config.exclude.push("*.c2pa".to_owned());
+    }
+    let sidecars = if plan.options.sidecar {
+        Some(ground.source_fd.try_clone().map_err(Failure::other)?)
+    } else {
+        None
+    };
+    let options = StartOptions {
+        layout: plan.ready.layout,
+        node: plan.lock.node(),
+        authority: plan.ready.authority,
+        instance: new_instance()?,
+        source: ground.source.clone(),
+        mountpoint: ground.mountpoint.clone(),
+        state: ground.state.clone(),
+        node_state: ground.node_state.clone().unwrap_or_else(|| ground.state.join("nodes")),
+        in_place: ground.in_place,
+        socket: plan.socket,
+        io: io.mode.to_string(),
+        io_reason: io.reason,
+        read_only: ground.read_only,
+        digest_threads: plan.options.digest_threads.map_or_else(|| cores.min(MOST_WORKERS), NonZeroUsize::get),
+        runs: match plan.options.runs {
+            Runs::Auto => RunsMode::Auto,
+            Runs::Tree => RunsMode::Tree,
+        },
+        config,
+        titles_withheld: plan.options.titles == Titles::None,
+        sidecars,
+        warnings: ground.warnings.clone(),
+    };
+    Ok((options, (ground, plan.lock)))
+}
+
+/// A new name for a new life: random, so that no two lives of any machine share it.
+fn new_instance() -> Result<InstanceId, Failure> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(Failure::other)?;
+    Ok(InstanceId(id))
+}
+
+struct Live {
+    engine: Arc<Engine>,
+    mounted: vfs::Mounted,
+    /// Holds the node's lock, and the descriptor behind an in-place mount.
+    kept: Mutex<Option<(Ground, NodeLock)>>,
+}
+
+impl Mounted for Live {
+    fn handler(&self) -> Arc<dyn Handler> {
+        Arc::clone(&self.engine) as Arc<dyn Handler>
+    }
+
+    fn refuse_opens(&self, refuse: bool) {
+        self.mounted.vfs().refuse_new_opens(refuse);
+    }
+
+    fn writers(&self) -> Vec<Writer> {
+        let open = self.mounted.vfs().open_handles().into_iter().filter(|h| h.writable);
+        open.map(|h| Writer { path: h.path, pid: h.opener.0 }).collect()
+    }
+
+    fn drain(&self, at_most: Duration) -> Drained {
+        let before = self.engine.sealed_so_far();
+        let drained = self.engine.drain(at_most);
+        Drained { sealed: drained.sealed.saturating_sub(before), left: drained.left }
+    }
+
+    fn wait(&self) {
+        if let Err(e) = self.mounted.wait() {
+            tracing::error!("the session ended: {e}");
+        }
+    }
+
+    fn stop(&self) {
+        if let Err(e) = self.mounted.unmount(true) {
+            tracing::warn!("detaching: {e}");
+        }
+        self.engine.stop();
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}

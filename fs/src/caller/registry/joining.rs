@@ -1,0 +1,158 @@
+//! How a process finds its run and tree, and how runs become one when their trees share a pipe. Pure bookkeeping.
+
+use std::collections::BTreeSet;
+
+use atlas_manifests::rows::ProcessRow;
+use atlas_manifests::vocabulary::RunHow;
+
+use super::{Decision, Merge, ProcessKey, Registry, Source, worse};
+
+impl Registry {
+    pub(super) fn place(
+        &mut self,
+        decision: &Decision,
+        pipes: &BTreeSet<u64>,
+        now: &str,
+    ) -> (u64, u32) {
+        let met = self.pipes.trees(pipes);
+        let found = match &decision.source {
+            Source::Declared(run) => self.number(*run),
+            source => self.by_source.get(source).copied(),
+        };
+        let n = match found {
+            Some(n) => n,
+            None => {
+                let joined = match decision.source {
+                    Source::Tree(_) => met.iter().map(|t| t.0).find(|n| self.is_tree(*n)),
+                    Source::Declared(_) | Source::Job(_) => None,
+                };
+                let n = joined.unwrap_or_else(|| self.open_for(&decision.source, now));
+                self.by_source.insert(decision.source.clone(), n);
+                n
+            }
+        };
+        let tree = self.tree(n, decision.root, &met);
+        self.pipes.attach(pipes, (n, tree));
+        self.merge_met(n, &met).map_or((n, tree), |into| {
+            (
+                into,
+                self.runs
+                    .get(&into)
+                    .and_then(|r| r.trees.get(&decision.root).copied())
+                    .unwrap_or(tree),
+            )
+        })
+    }
+
+    fn open_for(&mut self, source: &Source, now: &str) -> u64 {
+        match source {
+            Source::Job(cgroup) => {
+                let n = self.open(RunHow::Cgroup, now);
+                if let Some(run) = self.runs.get_mut(&n) {
+                    run.cgroup = Some(cgroup.clone());
+                }
+                n
+            }
+            // A declared run is opened by its declaration; one that was forgotten meanwhile is a tree.
+            Source::Tree(_) | Source::Declared(_) => self.open(RunHow::Tree, now),
+        }
+    }
+
+    fn is_tree(&self, n: u64) -> bool {
+        self.runs.get(&n).is_some_and(|r| {
+            r.row.how == RunHow::Tree && Some(n) != self.unknown && r.row.ended.is_none()
+        })
+    }
+
+    /// The number of a tree. One that shares a pipe with a numbered tree of the run has that number.
+    fn tree(&mut self, n: u64, root: ProcessKey, met: &BTreeSet<(u64, u32)>) -> u32 {
+        let Some(run) = self.runs.get_mut(&n) else {
+            return 0;
+        };
+        if let Some(tree) = run.trees.get(&root) {
+            return *tree;
+        }
+        let shared = met.iter().find(|(r, _)| *r == n).map(|(_, t)| *t);
+        let tree = shared.unwrap_or(run.next_tree);
+        run.next_tree = run.next_tree.max(tree + 1);
+        run.trees.insert(root, tree);
+        tree
+    }
+
+    /// Pipes of a known process were looked at again: what they lead to becomes one run with its own.
+    pub(crate) fn connect(&mut self, key: ProcessKey, pipes: &BTreeSet<u64>, standard: Vec<u64>) {
+        let Some(process) = self.processes.get_mut(&key) else {
+            return;
+        };
+        process.standard = standard;
+        let who = process.who;
+        let Some(n) = self.number(who.run) else {
+            return;
+        };
+        let met = self.pipes.trees(pipes);
+        self.pipes.attach(pipes, (n, who.tree));
+        self.merge_met(n, &met);
+    }
+
+    /// Makes one run of a tree run and all tree runs that it met: the oldest takes the others. `Some` when anything was merged.
+    fn merge_met(&mut self, n: u64, met: &BTreeSet<(u64, u32)>) -> Option<u64> {
+        if !self.is_tree(n) {
+            return None;
+        }
+        let mut all: BTreeSet<u64> = met
+            .iter()
+            .map(|t| t.0)
+            .filter(|r| self.is_tree(*r))
+            .collect();
+        all.insert(n);
+        let into = all.pop_first()?;
+        if all.is_empty() {
+            return None;
+        }
+        for absorbed in all {
+            self.merge(absorbed, into);
+        }
+        Some(into)
+    }
+
+    fn merge(&mut self, absorbed: u64, into: u64) {
+        let (from_id, into_id) = (self.id(absorbed), self.id(into));
+        let Some(old) = self.runs.remove(&absorbed) else {
+            return;
+        };
+        let Some(run) = self.runs.get_mut(&into) else {
+            return;
+        };
+        // Trees that share a pipe are graded as one tree: numbers stay, and tree 0 meets tree 0.
+        let offset = run.row.processes.len() as u32;
+        run.row
+            .processes
+            .extend(old.row.processes.into_iter().map(|p| ProcessRow {
+                number: p.number + offset,
+                ..p
+            }));
+        run.row.confined = worse(run.row.confined, old.row.confined);
+        run.row.uses += old.row.uses;
+        run.next_tree = run.next_tree.max(old.next_tree);
+        run.trees.extend(old.trees);
+        run.watched.extend(old.watched);
+        for p in self.processes.values_mut().filter(|p| p.who.run == from_id) {
+            p.who.run = into_id;
+            p.who.process += offset;
+        }
+        for n in self.by_source.values_mut().filter(|n| **n == absorbed) {
+            *n = into;
+        }
+        self.pipes.rename(absorbed, into, 0);
+        self.absorbed.insert(absorbed, into);
+        self.merges.push(Merge {
+            absorbed: from_id,
+            into: into_id,
+            processes: offset,
+        });
+    }
+
+    pub(crate) fn take_merges(&mut self) -> Vec<Merge> {
+        std::mem::take(&mut self.merges)
+    }
+}
