@@ -184,7 +184,7 @@ fn manifests_that_are_none_are_refused_by_name() {
             "--manifest",
             path.to_str().unwrap(),
         ]);
-        assert!([1, 5].contains(&answer.code), "{answer:?}");
+        assert_eq!(answer.code, 5, "{answer:?}");
         assert!(
             format!("{}{}", answer.stdout, answer.stderr).contains(name),
             "{answer:?}"
