@@ -13,6 +13,4 @@ pub mod ledger;
 pub mod mount;
 pub mod options;
 pub mod program;
-pub mod caller;
-pub mod fuse;
 pub mod vfs;
