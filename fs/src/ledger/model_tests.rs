@@ -130,7 +130,7 @@ proptest! {
                 Op::Digest { at } => {
                     // The pool is told off before a file is opened for writing.
                     let quiet: Vec<usize> =
-                        b.digests.iter().enumerate().filter(|(_, (_, f))| !busy(&writers, *f)).map(|(i, _)| i).collect();
+                        b.digests.iter().enumerate().filter(|(_, (_, f, _))| !busy(&writers, *f)).map(|(i, _)| i).collect();
                     if !quiet.is_empty() {
                         b.digest_one(quiet[at % quiet.len()]);
                     }

@@ -436,8 +436,9 @@ impl Ledger {
         let node = &self.nodes[ix.0 as usize];
         let doubtful = node.authored.as_ref().is_some_and(|a| a.doubtful);
         self.at(ix).phase = Phase::Digesting;
+        // Numbers follow the order of ends, so even a doubtful one takes its number now.
+        self.name(ix);
         if !doubtful {
-            self.name(ix);
             self.tell_ended(ix);
         }
         self.want_digest(ix, true);

@@ -333,8 +333,13 @@ impl Ledger {
         node.phase = Phase::Settled(state);
         node.reason = reason;
         let dependents = std::mem::take(&mut node.dependents);
+        let undecided = node.authored.as_ref().filter(|a| a.doubtful).and_then(|a| a.parent);
         self.tell(ix);
         self.release(dependents);
+        if let Some(parent) = undecided {
+            // Whether its bytes were still the parent's will never be known, and nobody digests the parent any more.
+            self.lose(parent);
+        }
     }
 
     fn release(&mut self, dependents: Vec<NodeIx>) {

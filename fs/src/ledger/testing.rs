@@ -36,7 +36,7 @@ pub(super) struct Bench {
     handles: u64,
     /// Identity and content of each file.
     pub files: HashMap<u64, (FileIdentity, Vec<u8>)>,
-    pub digests: Vec<(Ticket, u64)>,
+    pub digests: Vec<(Ticket, u64, Option<FileIdentity>)>,
     pub holds: Vec<Ticket>,
     pub plans: Vec<Plan>,
     pub rows: HashMap<String, VersionRow>,
@@ -141,7 +141,7 @@ impl Bench {
     pub(super) fn collect(&mut self) {
         for effect in self.ledger.take_effects() {
             match effect {
-                Effect::Digest { ticket, file, .. } => self.digests.push((ticket, file.ino)),
+                Effect::Digest { ticket, file, expect, .. } => self.digests.push((ticket, file.ino, expect)),
                 Effect::Hold { ticket } => self.holds.push(ticket),
                 Effect::Version(row) => {
                     self.rows.insert(row.node.to_string(), *row);
@@ -155,8 +155,11 @@ impl Bench {
 
     /// Digests one queued job, as the pool would.
     pub(super) fn digest_one(&mut self, at: usize) {
-        let (ticket, file) = self.digests.remove(at);
+        let (ticket, file, expect) = self.digests.remove(at);
         match self.files.get(&file) {
+            Some((identity, _)) if expect.is_some_and(|e| (e.size, e.mtime) != (identity.size, identity.mtime)) => {
+                self.ledger.undigested(ticket, Undigested::Changed(*identity));
+            }
             Some((identity, content)) => {
                 let d = Digested {
                     digests: Digests::of(content),
