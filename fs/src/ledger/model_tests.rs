@@ -15,11 +15,27 @@ const FILES: u64 = 4;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Read { file: u64, run: u64, process: u32 },
-    OpenWrite { file: u64, run: u64, process: u32, how: u8 },
-    Store { open: usize, content: u8 },
-    Close { open: usize },
-    Digest { at: usize },
+    Read {
+        file: u64,
+        run: u64,
+        process: u32,
+    },
+    OpenWrite {
+        file: u64,
+        run: u64,
+        process: u32,
+        how: u8,
+    },
+    Store {
+        open: usize,
+        content: u8,
+    },
+    Close {
+        open: usize,
+    },
+    Digest {
+        at: usize,
+    },
     Seal,
 }
 
