@@ -15,9 +15,13 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::RawUse;
 
 /// One line.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "made, written and dropped one at a time"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Record {
+pub(crate) enum Record {
     /// A use was entered.
     Used(RawUse),
     /// A version ended; its run as it was then.
@@ -33,7 +37,7 @@ pub enum Record {
 
 /// The journal of this life.
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     inner: Mutex<Inner>,
 }
@@ -49,7 +53,7 @@ impl Journal {
     ///
     /// # Errors
     /// When the file cannot be made.
-    pub fn begin(dir: &Path, instance: InstanceId) -> io::Result<Self> {
+    pub(crate) fn begin(dir: &Path, instance: InstanceId) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let path = dir.join(format!("{instance}.jsonl"));
         let file = OpenOptions::new().append(true).create(true).open(&path)?;
@@ -63,7 +67,7 @@ impl Journal {
     }
 
     /// Queues a record: memory only, so that it may be called with the ledger locked.
-    pub fn push(&self, record: &Record) {
+    pub(crate) fn push(&self, record: &Record) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if serde_json::to_writer(&mut inner.pending, record).is_ok() {
             inner.pending.push(b'\n');
@@ -74,7 +78,7 @@ impl Journal {
     ///
     /// # Errors
     /// When the write fails, for example because the disk is full.
-    pub fn flush(&self) -> io::Result<()> {
+    pub(crate) fn flush(&self) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.pending.is_empty() {
             return Ok(());
@@ -93,13 +97,8 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub fn finish(&self) -> io::Result<()> {
+    pub(crate) fn finish(&self) -> io::Result<()> {
         fs::remove_file(&self.path)
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 
@@ -107,7 +106,7 @@ impl Journal {
 ///
 /// # Errors
 /// When the directory cannot be read. Lines that cannot be parsed are skipped, counted and said.
-pub fn left_behind(dir: &Path, own: InstanceId) -> io::Result<(Vec<Record>, Vec<PathBuf>)> {
+pub(crate) fn left_behind(dir: &Path, own: InstanceId) -> io::Result<(Vec<Record>, Vec<PathBuf>)> {
     let mut files: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -160,9 +159,9 @@ mod tests {
         journal.push(&settled);
         journal.push(&settled);
         journal.flush().unwrap();
-        let mut bytes = fs::read(journal.path()).unwrap();
+        let mut bytes = fs::read(&journal.path).unwrap();
         bytes.truncate(bytes.len() - 5);
-        fs::write(journal.path(), &bytes).unwrap();
+        fs::write(&journal.path, &bytes).unwrap();
         let (records, files) = left_behind(dir.path(), b).unwrap();
         assert_eq!(records, [settled]);
         assert_eq!(files.len(), 1);

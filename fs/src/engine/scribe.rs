@@ -23,7 +23,7 @@ use super::clock::now;
 use super::journal::Record;
 use super::register::Registration;
 use super::sets::Sets;
-use super::statement::{Frame, registered, state};
+use super::statement::{Frame, Worded, registered, state};
 use super::{Engine, Work};
 use crate::ledger::{Plan, Ticket};
 
@@ -196,7 +196,7 @@ impl Scribe {
             .run_row(engine, plan.run)
             .ok_or_else(|| format!("nothing is known of {}", plan.run))?;
         let sealed_at = now();
-        let Some((statement, fields)) = state(
+        let Some(Worded { statement, fields }) = state(
             &self.frame,
             plan,
             head,
@@ -241,7 +241,7 @@ impl Scribe {
     fn sign_registration(&self, engine: &Engine, r: &Arc<Registration>) -> Result<Signed, String> {
         let sealed_at = now();
         let config = engine.config_digest(Some(&r.path));
-        let (statement, fields) =
+        let Worded { statement, fields } =
             registered(&self.frame, r, config, &sealed_at).map_err(|e| e.to_string())?;
         let sealed = self.sealer.seal(&statement).map_err(|e| e.to_string())?;
         let row = VersionRow {
