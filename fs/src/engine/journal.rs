@@ -8,6 +8,7 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use atlas_manifests::digest::Sha256;
 use atlas_manifests::id::{InstanceId, VersionId};
 use atlas_manifests::rows::{RunRow, VersionRow};
 use serde::{Deserialize, Serialize};
@@ -31,8 +32,13 @@ pub(crate) enum Record {
         /// Its run.
         run: Option<RunRow>,
     },
-    /// Nothing is left to do for this version.
-    Settled(VersionId),
+    /// A version is sealed: nothing is left to do but to know it.
+    Settled {
+        /// The version.
+        version: VersionId,
+        /// Its manifest, which is in the store.
+        manifest: Sha256,
+    },
 }
 
 /// The journal of this life.
@@ -152,10 +158,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (InstanceId([1; 16]), InstanceId([2; 16]));
         let journal = Journal::begin(dir.path(), a).unwrap();
-        let settled = Record::Settled(VersionId {
-            node: NodeId([3; 16]),
-            n: 7,
-        });
+        let version = VersionId { node: NodeId([3; 16]), n: 7 };
+        let settled = Record::Settled { version, manifest: Sha256([4; 32]) };
         journal.push(&settled);
         journal.push(&settled);
         journal.flush().unwrap();
