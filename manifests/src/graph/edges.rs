@@ -71,7 +71,10 @@ impl<'a> Collector<'a> {
             self.fetch(&nodes)?;
             for (other, (kind, grade)) in found {
                 let grade = grade.max(farthest);
-                let hidden = !self.options.all && self.row(other).is_some_and(|r| r.ephemeral);
+                // What a version replaces is part of its history, however long it was there.
+                let hidden = !self.options.all
+                    && kind != Kind::Parent
+                    && self.row(other).is_some_and(|r| r.ephemeral);
                 if hidden && self.options.min_grade >= grade {
                     if opened.insert(other) {
                         pending.push((other, grade));
@@ -113,9 +116,7 @@ impl<'a> Collector<'a> {
             merge(&mut edges, *copied, Kind::Read, Grade::Copied);
         }
         if let Some(parent) = row.parent.filter(|p| *p != node) {
-            edges
-                .entry(parent)
-                .or_insert((Kind::Parent, Grade::SameProcess));
+            merge(&mut edges, parent, succession(&row), Grade::SameProcess);
         }
         Ok(edges)
     }
@@ -152,9 +153,7 @@ impl<'a> Collector<'a> {
         if let Some(path) = self.row(node).and_then(|r| r.path.clone()) {
             for row in self.cat.by_path(path.as_path())? {
                 if row.parent == Some(node) && row.node != node {
-                    edges
-                        .entry(row.node)
-                        .or_insert((Kind::Parent, Grade::SameProcess));
+                    merge(&mut edges, row.node, succession(&row), Grade::SameProcess);
                 }
             }
         }
@@ -188,6 +187,14 @@ impl<'a> Collector<'a> {
             }
         });
         Ok(runs.collect())
+    }
+}
+
+/// What leads from a row to its `parent`: content that a set attests belongs to that set, a version replaces another one.
+fn succession(row: &VersionRow) -> Kind {
+    match row.node {
+        NodeRef::Content(_) => Kind::Set,
+        NodeRef::Version(_) => Kind::Parent,
     }
 }
 
