@@ -193,7 +193,8 @@ fn clear_dead(point: &Path, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let Ok(found) = KernelMount::find(point) else {
             return Ok(());
         };
-        match rustix::fs::stat(point) {
+        // Not stat: for a second after its daemon's death the kernel would answer from what it remembers.
+        match rustix::fs::statfs(point) {
             Err(Errno::NOTCONN | Errno::CONNABORTED) => {}
             _ => return Ok(()),
         }
