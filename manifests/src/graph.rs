@@ -203,7 +203,11 @@ pub fn lineage(
     let nodes: Vec<Node> = order
         .iter()
         .map(|id| {
-            let node = collector.row(*id).map_or_else(|| unknown(*id), node);
+            let mut node = collector.row(*id).map_or_else(|| unknown(*id), node);
+            if let Some(path) = collector.path(*id).filter(|_| node.path.is_none()) {
+                node.path = Some(path.lossy());
+                node.path_b64 = path.b64_if_needed();
+            }
             runs.extend(node.run);
             node
         })

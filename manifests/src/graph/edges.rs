@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{CodeCounts, Options, Run};
+use crate::bytes::PathBytes;
 use crate::history::first_started_first;
 use crate::id::{NodeRef, RunId};
 use crate::rows::{UseRow, VersionRow};
@@ -20,6 +21,8 @@ pub(super) struct Collector<'a> {
     /// By run: the uses below a bound, and the bound.
     uses: HashMap<RunId, (u64, Vec<UseRow>)>,
     code: CodeCounts,
+    /// Where a node was when it was used, for those whose rows do not say.
+    paths: HashMap<NodeRef, PathBytes>,
 }
 
 impl<'a> Collector<'a> {
@@ -30,6 +33,7 @@ impl<'a> Collector<'a> {
             rows: HashMap::new(),
             uses: HashMap::new(),
             code: CodeCounts::new(),
+            paths: HashMap::new(),
         }
     }
 
@@ -53,6 +57,12 @@ impl<'a> Collector<'a> {
 
     pub(super) fn row(&self, node: NodeRef) -> Option<&VersionRow> {
         self.rows.get(&node)?.as_ref()
+    }
+
+    /// Its last known path, or else where it was when it was used.
+    pub(super) fn path(&self, node: NodeRef) -> Option<&PathBytes> {
+        let known = self.row(node).and_then(|row| row.path.as_ref());
+        known.or_else(|| self.paths.get(&node))
     }
 
     /// The edges that lead away from the roots.
@@ -103,6 +113,9 @@ impl<'a> Collector<'a> {
             {
                 if used.kind == Kind::Code {
                     self.code.entry(run).or_default().insert(used.node);
+                }
+                if let Some(path) = &used.path {
+                    self.paths.entry(used.node).or_insert_with(|| path.clone());
                 }
                 merge(
                     &mut edges,
