@@ -517,6 +517,8 @@ impl Engine {
         {
             tracing::warn!(error = %e, "the journal stays, the next mount will read it");
         }
+        // Threads that outlive this still hold the engine: the index is closed by name, or readers would find it unclosed.
+        self.index.close();
     }
 
     fn pool(&self) -> Option<&Arc<DigestPool>> {
