@@ -309,6 +309,18 @@ impl Mount<'_> {
         }
     }
 
+    /// The bytes of a sealed file's manifest.
+    pub fn manifest(&self, path: &str) -> Vec<u8> {
+        let digest = self
+            .attribute(path, "user.atlas.digest")
+            .expect("a sealed file has a digest");
+        let hex = digest
+            .strip_prefix("blake3:")
+            .expect("its own digest is BLAKE3");
+        fs::read(self.path(&format!(".atlas/by-digest/{hex}.c2pa")))
+            .expect("a sealed file has a manifest")
+    }
+
     /// Waits until a path's state is this.
     pub fn await_state(&self, path: &str, state: &str) {
         wait::until(&format!("{path} is {state}"), || {
