@@ -130,14 +130,14 @@ impl Adapter {
     ) {
         let (parked, vfs) = (Parked::new(reply), Arc::clone(&self.vfs));
         let (mine, late) = (parked.clone(), parked.clone());
-        let queued = self.vfs.workers.run(move || {
+        let queued = self.vfs.askers.run(move || {
             let answer = ask(&vfs);
             if let Some(reply) = mine.take() {
                 finish(&vfs, answer, reply);
             }
         });
         if queued {
-            self.vfs.workers.deadline(move || {
+            self.vfs.askers.deadline(move || {
                 if let Some(reply) = late.take() {
                     reply.refuse(Errno::EAGAIN);
                 }

@@ -74,18 +74,32 @@ struct Sha256Key(Sha256);
 
 /// Writes the bundle of the manifest named `root`: its whole ancestry, with all input sets and the member lists that are there. The same
 /// store gives the same bytes.
-pub fn write(shelf: &dyn Shelf, root: &Sha256, disclose: &Disclose, out: &mut dyn Write) -> Result<(), BundleError> {
+pub fn write(
+    shelf: &dyn Shelf,
+    root: &Sha256,
+    disclose: &Disclose,
+    out: &mut dyn Write,
+) -> Result<(), BundleError> {
     let mut objects: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut queue = VecDeque::from([*root]);
     let mut seen = BTreeSet::from([*root]);
     let mut first: Option<Statement> = None;
     while let Some(name) = queue.pop_front() {
-        let missing = || BundleError::Incomplete(format!("manifest {name} is missing; restore the state directory from a copy"));
+        let missing = || {
+            BundleError::Incomplete(format!(
+                "manifest {name} is missing; restore the state directory from a copy"
+            ))
+        };
         let bytes = shelf.object(Object::Manifest, &name)?.ok_or_else(missing)?;
-        let said = read::peek(&bytes).map_err(|e| BundleError::Incomplete(format!("manifest {name}: {e}")))?;
+        let said = read::peek(&bytes)
+            .map_err(|e| BundleError::Incomplete(format!("manifest {name}: {e}")))?;
         objects.insert(entry_name(Object::Manifest, &name), bytes);
         let leaves = inputs(shelf, said.input_set, &mut objects)?;
-        let direct = said.inputs.iter().chain(&said.parent).filter_map(|i| i.manifest.map(|m| m.sha256));
+        let direct = said
+            .inputs
+            .iter()
+            .chain(&said.parent)
+            .filter_map(|i| i.manifest.map(|m| m.sha256));
         for next in direct.chain(leaves) {
             if seen.insert(next) {
                 queue.push_back(next);
@@ -101,12 +115,17 @@ pub fn write(shelf: &dyn Shelf, root: &Sha256, disclose: &Disclose, out: &mut dy
     }
     let disclosed = match (&first, disclose) {
         (_, Disclose::Nothing) | (None, _) => BTreeMap::new(),
-        (Some(said), some) => BTreeMap::from([(Sha256Key(*root), openings(shelf, root, said, some)?)]),
+        (Some(said), some) => {
+            BTreeMap::from([(Sha256Key(*root), openings(shelf, root, said, some)?)])
+        }
     };
     let list = List {
         format: FORMAT.to_owned(),
         root: *root,
-        entries: objects.iter().map(|(path, bytes)| (path.clone(), Sha256::of(bytes))).collect(),
+        entries: objects
+            .iter()
+            .map(|(path, bytes)| (path.clone(), Sha256::of(bytes)))
+            .collect(),
         disclosed,
     };
     let list = serde_json::to_vec_pretty(&list).map_err(io::Error::other)?;
@@ -128,9 +147,14 @@ fn append(tar: &mut tar::Builder<&mut dyn Write>, path: &str, bytes: &[u8]) -> i
 }
 
 /// Takes the segments of a set along, and gives the manifests that its leaves name.
-fn inputs(shelf: &dyn Shelf, head: SetHead, objects: &mut BTreeMap<String, Vec<u8>>) -> Result<Vec<Sha256>, BundleError> {
+fn inputs(
+    shelf: &dyn Shelf,
+    head: SetHead,
+    objects: &mut BTreeMap<String, Vec<u8>>,
+) -> Result<Vec<Sha256>, BundleError> {
     let fetch = |root: &Sha256| shelf.object(Object::Inputs, root);
-    let leaves = set::collect(head, &fetch).map_err(|e| BundleError::Incomplete(format!("an input set: {e}")))?;
+    let leaves = set::collect(head, &fetch)
+        .map_err(|e| BundleError::Incomplete(format!("an input set: {e}")))?;
     let mut want = head;
     while want.size > 0 {
         let name = entry_name(Object::Inputs, &want.root);
@@ -142,24 +166,40 @@ fn inputs(shelf: &dyn Shelf, head: SetHead, objects: &mut BTreeMap<String, Vec<u
         }
         want = prev;
     }
-    Ok(leaves.into_iter().filter_map(|leaf| leaf.manifest).collect())
+    Ok(leaves
+        .into_iter()
+        .filter_map(|leaf| leaf.manifest)
+        .collect())
 }
 
 /// Each is checked against the commitment first: a bundle never carries a disclosure that its reader would refuse.
-fn openings(shelf: &dyn Shelf, manifest: &Sha256, said: &Statement, disclose: &Disclose) -> Result<BTreeMap<String, Opening>, BundleError> {
+fn openings(
+    shelf: &dyn Shelf,
+    manifest: &Sha256,
+    said: &Statement,
+    disclose: &Disclose,
+) -> Result<BTreeMap<String, Opening>, BundleError> {
     let bytes = shelf.object(Object::Private, manifest)?.ok_or_else(|| {
-        BundleError::Incomplete("the private record is not here or may not be read; ask its owner, or disclose nothing".to_owned())
+        BundleError::Incomplete(
+            "the private record is not here or may not be read; ask its owner, or disclose nothing"
+                .to_owned(),
+        )
     })?;
-    let record = PrivateRecord::decode(&bytes).map_err(|e| BundleError::Incomplete(format!("the private record: {e}")))?;
+    let record = PrivateRecord::decode(&bytes)
+        .map_err(|e| BundleError::Incomplete(format!("the private record: {e}")))?;
     let names: Vec<String> = match disclose {
         Disclose::Nothing => Vec::new(),
         Disclose::Fields(names) => names.clone(),
         Disclose::All => record.fields.keys().cloned().collect(),
     };
     let open = |name: String| {
-        record.open(said, &name).map_err(|e| BundleError::Incomplete(e.to_string()))?;
+        record
+            .open(said, &name)
+            .map_err(|e| BundleError::Incomplete(e.to_string()))?;
         let opening = record.fields.get(&name).cloned();
-        opening.map(|o| (name.clone(), o)).ok_or_else(|| BundleError::Incomplete(format!("{name} is not withheld")))
+        opening
+            .map(|o| (name.clone(), o))
+            .ok_or_else(|| BundleError::Incomplete(format!("{name} is not withheld")))
     };
     names.into_iter().map(open).collect()
 }
@@ -237,7 +277,11 @@ impl Bundle {
                 return Err(damaged(format!("{path} is too large")));
             }
             let mut bytes = Vec::new();
-            entry.by_ref().take(limit).read_to_end(&mut bytes).map_err(|e| damaged(e.to_string()))?;
+            entry
+                .by_ref()
+                .take(limit)
+                .read_to_end(&mut bytes)
+                .map_err(|e| damaged(e.to_string()))?;
             if bytes.len() as u64 != entry.size() {
                 return Err(damaged(format!("{path} is cut short")));
             }
@@ -250,17 +294,33 @@ impl Bundle {
 
     fn of(mut found: BTreeMap<String, Vec<u8>>, ignored: Vec<String>) -> Result<Self, BundleError> {
         let damaged = |text: String| BundleError::Damaged(text);
-        let list = found.remove("bundle.json").ok_or_else(|| damaged("there is no bundle.json in it".to_owned()))?;
-        let list: List = serde_json::from_slice(&list).map_err(|e| damaged(format!("bundle.json: {e}")))?;
+        let list = found
+            .remove("bundle.json")
+            .ok_or_else(|| damaged("there is no bundle.json in it".to_owned()))?;
+        let list: List =
+            serde_json::from_slice(&list).map_err(|e| damaged(format!("bundle.json: {e}")))?;
         if list.format != FORMAT {
-            let text = format!("bundle.json says {:?}, this program knows {FORMAT:?}", list.format);
+            let text = format!(
+                "bundle.json says {:?}, this program knows {FORMAT:?}",
+                list.format
+            );
             return Err(damaged(text));
         }
         for (path, digest) in &list.entries {
             match found.get(path) {
                 Some(bytes) if Sha256::of(bytes) == *digest => {}
-                Some(_) => return Err(damaged(format!("{} is not what bundle.json lists", path.escape_default()))),
-                None => return Err(damaged(format!("{} is listed and not there", path.escape_default()))),
+                Some(_) => {
+                    return Err(damaged(format!(
+                        "{} is not what bundle.json lists",
+                        path.escape_default()
+                    )));
+                }
+                None => {
+                    return Err(damaged(format!(
+                        "{} is listed and not there",
+                        path.escape_default()
+                    )));
+                }
             }
         }
         let mut bundle = Self {
@@ -278,7 +338,9 @@ impl Bundle {
             }
         }
         if bundle.manifest().is_none() {
-            return Err(damaged("the manifest that it is about is not in it".to_owned()));
+            return Err(damaged(
+                "the manifest that it is about is not in it".to_owned(),
+            ));
         }
         Ok(bundle)
     }
@@ -286,12 +348,18 @@ impl Bundle {
     fn add(&mut self, object: Object, name: Sha256, bytes: Vec<u8>) -> Result<(), BundleError> {
         // An input set's segment is named by a root, which is computed again when the set is collected.
         if object != Object::Inputs && Sha256::of(&bytes) != name {
-            return Err(BundleError::Damaged(format!("{} is something else", entry_name(object, &name))));
+            return Err(BundleError::Damaged(format!(
+                "{} is something else",
+                entry_name(object, &name)
+            )));
         }
         if object == Object::Manifest
             && let Ok(said) = read::peek(&bytes)
         {
-            self.by_content.entry(said.asset.digests.sha256).or_default().push(name);
+            self.by_content
+                .entry(said.asset.digests.sha256)
+                .or_default()
+                .push(name);
         }
         self.objects.insert((tag(object), name), bytes);
         Ok(())
@@ -304,12 +372,16 @@ impl Bundle {
 
     /// The manifest that the bundle is about: what `ManifestChoice::given` wants.
     pub fn manifest(&self) -> Option<&[u8]> {
-        self.objects.get(&(tag(Object::Manifest), self.root)).map(Vec::as_slice)
+        self.objects
+            .get(&(tag(Object::Manifest), self.root))
+            .map(Vec::as_slice)
     }
 
     /// The node of the manifest that the bundle is about.
     pub fn node(&self) -> Option<NodeRef> {
-        read::peek(self.manifest()?).ok().map(|s| NodeRef::Version(s.version))
+        read::peek(self.manifest()?)
+            .ok()
+            .map(|s| NodeRef::Version(s.version))
     }
 
     /// Entries that this program does not know, escaped: they were not looked at.
@@ -334,7 +406,12 @@ impl Bundle {
     /// Rows made of the bundle's manifests and input sets.
     pub fn catalogue(&self) -> Result<StoreScan, ShelfError> {
         let wanted = tag(Object::Manifest);
-        let names: Vec<Sha256> = self.objects.keys().filter(|(t, _)| *t == wanted).map(|(_, n)| *n).collect();
+        let names: Vec<Sha256> = self
+            .objects
+            .keys()
+            .filter(|(t, _)| *t == wanted)
+            .map(|(_, n)| *n)
+            .collect();
         StoreScan::of(self, &names)
     }
 }
@@ -345,6 +422,10 @@ impl Shelf for Bundle {
     }
 
     fn manifests_of(&self, asset: &Digests) -> Result<Vec<Sha256>, ShelfError> {
-        Ok(self.by_content.get(&asset.sha256).cloned().unwrap_or_default())
+        Ok(self
+            .by_content
+            .get(&asset.sha256)
+            .cloned()
+            .unwrap_or_default())
     }
 }

@@ -149,7 +149,11 @@ pub struct Lineage {
 }
 
 /// Follows the edges from `roots`. Ends on any rows, also ones that contradict each other; the result never has a cycle.
-pub fn lineage(cat: &dyn Catalogue, roots: &[NodeRef], options: &Options) -> Result<Lineage, ShelfError> {
+pub fn lineage(
+    cat: &dyn Catalogue,
+    roots: &[NodeRef],
+    options: &Options,
+) -> Result<Lineage, ShelfError> {
     let mut collector = Collector::new(cat, options);
     let mut order: Vec<NodeRef> = Vec::new();
     let mut seen: HashSet<NodeRef> = HashSet::new();
@@ -178,7 +182,11 @@ pub fn lineage(cat: &dyn Catalogue, roots: &[NodeRef], options: &Options) -> Res
     let mut edges = Vec::new();
     for near in &order {
         for (far, (kind, grade)) in adjacent.get(near).into_iter().flatten() {
-            let (from, to) = if options.downstream { (*far, *near) } else { (*near, *far) };
+            let (from, to) = if options.downstream {
+                (*far, *near)
+            } else {
+                (*near, *far)
+            };
             edges.push(Edge {
                 from,
                 to,
@@ -236,7 +244,11 @@ fn unknown(id: NodeRef) -> Node {
         path: None,
         path_b64: None,
         size: None,
-        state: if digest.is_some() { State::Unattested } else { State::Incomplete },
+        state: if digest.is_some() {
+            State::Unattested
+        } else {
+            State::Incomplete
+        },
         closed: None,
         run: None,
         sealed_at: None,

@@ -256,3 +256,6 @@ impl From<IndexError> for ShelfError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

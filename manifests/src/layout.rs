@@ -454,3 +454,35 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> io::Result<
         let _ = fs::remove_file(&tmp);
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_of_an_unknown_format_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            Layout::open(dir.path(), None),
+            Err(LayoutError::Missing { .. })
+        ));
+        fs::write(dir.path().join("FORMAT"), "atlas 2\n").unwrap();
+        for result in [
+            Layout::open(dir.path(), None),
+            Layout::create(dir.path(), None),
+        ] {
+            assert!(result.unwrap_err().to_string().contains("atlas 2"));
+        }
+        assert!(!dir.path().join("store").exists());
+    }
+
+    #[test]
+    fn a_node_keeps_its_id_and_a_lock_left_by_another_boot_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::create(dir.path(), None).unwrap();
+        let node = layout.claim().unwrap().node();
+        fs::write(layout.node_dir(node).join("lock"), "another-boot 1 1\n").unwrap();
+        assert_eq!(layout.holder(node), None);
+        assert_eq!(layout.claim().unwrap().node(), node);
+    }
+}

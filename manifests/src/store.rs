@@ -420,3 +420,69 @@ fn error(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(text: &str) -> Item {
+        Item::members(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn what_was_kept_is_found_again_and_keeping_it_twice_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(&dir.path().join("store"));
+        let item = members("list");
+        store
+            .put_many(&[item.clone(), members("other"), item.clone()])
+            .unwrap();
+        store.put(&item).unwrap();
+        assert_eq!(
+            store.object(Object::Members, &item.name).unwrap(),
+            Some(item.bytes)
+        );
+        assert_eq!(store.names(Object::Members).unwrap().len(), 2);
+        assert_eq!(store.object(Object::Manifest, &item.name).unwrap(), None);
+    }
+
+    #[test]
+    fn a_changed_object_is_damage_and_keeping_it_again_heals_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path());
+        let item = members("list");
+        store.put(&item).unwrap();
+        fs::write(store.path(Object::Members, &item.name), b"lisT").unwrap();
+        assert!(matches!(
+            store.object(Object::Members, &item.name),
+            Err(ShelfError::Damaged(_))
+        ));
+        store.put(&item).unwrap();
+        assert!(store.object(Object::Members, &item.name).unwrap().is_some());
+    }
+
+    #[test]
+    fn private_records_are_for_their_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path());
+        let name = Sha256::of(b"manifest");
+        store.put(&Item::private(name, b"{}".to_vec())).unwrap();
+        let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&store.path(Object::Private, &name)), 0o600);
+        assert_eq!(mode(&dir.path().join("private")), 0o700);
+    }
+
+    #[test]
+    fn leftovers_links_and_pipes_are_no_objects() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path());
+        let item = members("list");
+        store.put(&item).unwrap();
+        let path = store.path(Object::Members, &item.name);
+        fs::write(path.with_file_name(".tmp-1-2-x"), b"half").unwrap();
+        assert_eq!(store.names(Object::Members).unwrap(), [item.name]);
+        fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
+        assert!(store.object(Object::Members, &item.name).is_err());
+    }
+}

@@ -268,3 +268,44 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> TrustError + '_ {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::Authority;
+    use crate::id::InstanceId;
+
+    #[test]
+    fn only_an_authority_can_be_pinned_and_it_can_be_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let trust = dir.path().join("trust");
+        let authority = Authority::create(&dir.path().join("authority")).unwrap();
+        let leaf = authority.issue(InstanceId([1; 16])).unwrap().chain()[0].clone();
+        let leaf = pem::encode(&pem::Pem::new("CERTIFICATE", leaf));
+        let key = fs::read_to_string(dir.path().join("authority/key.pem")).unwrap();
+        for bad in [
+            "",
+            "garbage",
+            &leaf,
+            &key,
+            &format!("{}{key}", authority.certificate_pem()),
+        ] {
+            let file = dir.path().join("bad.pem");
+            fs::write(&file, bad).unwrap();
+            assert!(
+                matches!(add(&trust, &file), Err(TrustError::Unfit { .. })),
+                "{bad}"
+            );
+        }
+        assert!(!trust.exists(), "nothing was changed");
+        let file = dir.path().join("good.pem");
+        fs::write(&file, authority.certificate_pem()).unwrap();
+        add(&trust, &file).unwrap();
+        add(&trust, &file).unwrap();
+        let all = Anchors::load(std::slice::from_ref(&trust), &[file]).unwrap();
+        assert_eq!(all.anchors.len(), 1);
+        assert_eq!(all.anchors[0].fingerprint, authority.fingerprint());
+        remove(&trust, &all.anchors[0].fingerprint.to_string()).unwrap();
+        assert!(Anchors::load(&[trust], &[]).unwrap().anchors.is_empty());
+    }
+}

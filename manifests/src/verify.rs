@@ -408,3 +408,6 @@ fn lineage(
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

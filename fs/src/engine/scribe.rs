@@ -31,6 +31,8 @@ use crate::ledger::{Plan, Ticket};
 const BATCH: usize = 512;
 /// How long a seal that could not be written waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long index rows may stay in memory only.
+const SYNC: Duration = Duration::from_secs(2);
 
 /// The scribe's own state: nobody else sees it, so nothing here is locked.
 pub(super) struct Scribe {
@@ -41,6 +43,8 @@ pub(super) struct Scribe {
     sets: Sets,
     runs: HashMap<RunId, RunRow>,
     parked: Vec<Signed>,
+    unsynced: bool,
+    synced: Instant,
 }
 
 /// A manifest that is signed and not stored yet.
@@ -55,14 +59,14 @@ pub(super) struct Signed {
 
 impl Scribe {
     pub(super) fn new(index: Arc<Index>, store: Arc<Store>, sealer: Sealer, frame: Frame) -> Self {
-        Self { index, store, sealer, frame, sets: Sets::default(), runs: HashMap::new(), parked: Vec::new() }
+        Self { index, store, sealer, frame, sets: Sets::default(), runs: HashMap::new(), parked: Vec::new(), unsynced: false, synced: Instant::now() }
     }
 
     /// Works until told to stop or until nobody is left to tell it anything.
     pub(super) fn work(mut self, engine: &Engine, inbox: &Receiver<Work>) {
         let mut retry_at: Option<Instant> = None;
         loop {
-            let patience = if self.parked.is_empty() { Duration::from_secs(3600) } else { RETRY };
+            let patience = if self.parked.is_empty() && !self.unsynced { Duration::from_secs(3600) } else { RETRY };
             let mut work = match inbox.recv_timeout(patience) {
                 Ok(first) => vec![first],
                 Err(RecvTimeoutError::Timeout) => Vec::new(),
@@ -76,11 +80,24 @@ impl Scribe {
             let due = retry_at.is_none_or(|at| Instant::now() >= at);
             let mut signed = if due { std::mem::take(&mut self.parked) } else { Vec::new() };
             let stop = self.round(engine, work, &mut signed);
+            self.settle_index(engine, stop);
             retry_at = (!self.parked.is_empty()).then(|| Instant::now() + RETRY);
             if stop {
                 return;
             }
         }
+    }
+
+    /// The index is a cache, but rebuilding it costs; and journals are only removed once it is on disk.
+    fn settle_index(&mut self, engine: &Engine, now: bool) {
+        if !self.unsynced || (!now && self.synced.elapsed() < SYNC) {
+            return;
+        }
+        match self.index.sync() {
+            Ok(()) => self.unsynced = false,
+            Err(e) => engine.storing(Some(format!("the index cannot be written: {e}"))),
+        }
+        self.synced = Instant::now();
     }
 
     fn round(&mut self, engine: &Engine, work: Vec<Work>, signed: &mut Vec<Signed>) -> bool {
@@ -268,6 +285,7 @@ impl Scribe {
         if batch.versions.is_empty() && batch.uses.is_empty() && batch.runs.is_empty() {
             return;
         }
+        self.unsynced = true;
         if let Err(e) = self.index.write(&batch) {
             engine.storing(Some(format!("the index cannot be written: {e}")));
         }

@@ -58,7 +58,10 @@ pub struct Vfs {
     pub(crate) inodes: Inodes,
     pub(crate) handles: Handles,
     pub(crate) virtuals: VirtualNodes,
+    /// For work on the store that may take long.
     pub(crate) workers: Workers,
+    /// For questions to the observer: apart, so that neither waits for the other.
+    pub(crate) askers: Workers,
     pub(crate) source: PathBuf,
     pub(crate) mountpoint: PathBuf,
     pub(crate) read_only: bool,
@@ -117,6 +120,7 @@ impl Vfs {
             handles: Handles::new(),
             virtuals: VirtualNodes::new(),
             workers: Workers::new(),
+            askers: Workers::new(),
             source: options.source,
             mountpoint: options.mountpoint,
             read_only: options.read_only,

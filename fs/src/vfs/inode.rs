@@ -24,6 +24,9 @@ pub(crate) use super::number::{NodeId, ROOT, VIRTUAL};
 use super::observer::FileKey;
 use super::sys::{self, StoreHandle};
 
+/// FUSE_SUPER_MAGIC of statfs(2).
+const FUSE_MAGIC: rustix::fs::FsWord = 0x6573_5546;
+
 /// More names than these of one inode are not remembered.
 const NAMES: usize = 8;
 
@@ -96,9 +99,12 @@ impl Inodes {
             Mode::empty(),
         )?;
         let stat = attr::stat(&source)?;
-        let handles = sys::name_to_handle(&source)
-            .and_then(|h| sys::open_handle(&mount, &h))
-            .is_ok();
+        // A FUSE store makes handles, but only finds those again that its own kernel side still caches.
+        let cached_only = rustix::fs::fstatfs(&mount)?.f_type == FUSE_MAGIC;
+        let handles = !cached_only
+            && sys::name_to_handle(&source)
+                .and_then(|h| sys::open_handle(&mount, &h))
+                .is_ok();
         let root_fd = Arc::new(source);
         let root = Arc::new(Node::new(ROOT, &stat, 0, 1, Arc::clone(&root_fd)));
         let nodes = DashMap::new();
@@ -212,8 +218,10 @@ impl Inodes {
         }
         self.give_up(&node);
         let mut forgotten = lock(&self.forgotten);
-        forgotten.order.push_back(node.key);
-        forgotten.nodes.insert(node.key, node);
+        let key = node.key;
+        if forgotten.nodes.insert(key, node).is_none() {
+            forgotten.order.push_back(key);
+        }
         if forgotten.order.len() > FORGOTTEN
             && let Some(oldest) = forgotten.order.pop_front()
         {

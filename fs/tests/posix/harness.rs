@@ -28,6 +28,8 @@ pub struct Setup {
     pub read_only: bool,
     /// A small tmpfs as SOURCE, of so many KiB.
     pub tmpfs: Option<u32>,
+    /// An existing directory as SOURCE.
+    pub over: Option<PathBuf>,
     /// Another tmpfs at `below` in SOURCE.
     pub tmpfs_below: bool,
     /// RLIMIT_NOFILE of the daemon.
@@ -74,7 +76,8 @@ impl Mount {
             fs::create_dir(&path).expect("made");
             path
         };
-        let (source, twin) = (place("source"), place("twin"));
+        let (own, twin) = (place("source"), place("twin"));
+        let source = setup.over.clone().unwrap_or(own);
         let mut tmpfs = Vec::new();
         if let Some(kib) = setup.tmpfs {
             for at in [&source, &twin] {
@@ -219,6 +222,16 @@ fn mount_tmpfs(at: &Path, kib: u32) {
     let options = std::ffi::CString::new(format!("size={kib}k")).expect("no zero");
     let flags = rustix::mount::MountFlags::empty();
     rustix::mount::mount("tmpfs", at, "tmpfs", flags, options.as_c_str()).expect("tmpfs");
+}
+
+/// Waits until `done`. For what a descriptor keeps from happening: other tests fork, and their children hold copies until they exec.
+#[track_caller]
+pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let late = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < late, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// One comparable line about a result: the value, or the errno's name.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use atlas_fs::vfs::observer::Backing;
 use atlas_fs::vfs::{Mode, Vfs, probe};
 
-use super::harness::{MODES, Mount, Setup, is_fuse};
+use super::harness::{MODES, Mount, Setup, is_fuse, say};
 
 /// Runs in the daemon: what it must never do, and that it is told so.
 pub fn ask_yourself(vfs: &Arc<Vfs>) {
@@ -27,14 +27,11 @@ pub fn ask_yourself(vfs: &Arc<Vfs>) {
         "a symlink out of SOURCE"
     );
     assert!(vfs.open_read(key).is_err(), "the kernel never asked for it");
-    println!("asked");
 }
 
 #[test]
 fn the_daemon_itself_is_refused_and_not_hung() {
     // The errand's assertions run in the daemon; had one failed, the mount would not have become ready.
-    let dir = tempfile::tempdir().expect("a directory");
-    drop(dir);
     let mount = Mount::with(&Setup {
         mode: "passthrough",
         errand: "ask yourself",
@@ -59,16 +56,10 @@ fn a_mount_in_place_covers_its_source_and_gives_it_back() {
         fs::write(mount.path.join("f"), b"through the mount").expect("written");
         fs::create_dir(mount.path.join("d")).expect("made");
         assert_eq!(mount.events("opened f").len(), 1);
-        let source = mount.source.clone();
-        let (events, log) = (mount.events("").len(), mount);
-        assert!(events > 0);
-        let uncovered = log.uncover();
-        assert!(!is_fuse(&source));
-        assert_eq!(
-            fs::read(source.join("f")).expect("read"),
-            b"through the mount"
-        );
-        drop(uncovered);
+        let uncovered = mount.uncover();
+        assert!(!is_fuse(&uncovered.source));
+        let text = fs::read(uncovered.source.join("f")).expect("read");
+        assert_eq!(text, b"through the mount", "{mode}");
     }
 }
 
@@ -136,4 +127,30 @@ fn the_decision_about_io_has_a_reason_in_words() {
     let decision = probe(&mount.source);
     assert_eq!(decision.mode, Mode::Passthrough, "{decision:?}");
     assert!(!decision.reason.is_empty());
+}
+
+#[test]
+fn a_mount_over_a_mount_serves_inline_what_the_kernel_will_not_stack() {
+    let below = Mount::new("passthrough");
+    let mount = Mount::with(&Setup {
+        mode: "passthrough",
+        over: Some(below.path.clone()),
+        ..Setup::default()
+    });
+    mount.compare(|d| {
+        let path = d.join("f");
+        vec![
+            say("write", fs::write(&path, b"through two mounts")),
+            say("read", fs::read(&path)),
+            say("rename", fs::rename(&path, d.join("g"))),
+            say("read it", fs::read(d.join("g"))),
+        ]
+    });
+    let opened = mount.events("opened f");
+    assert!(
+        opened.iter().all(|e| e.contains("inline=true")),
+        "{opened:?}"
+    );
+    assert!(below.events("opened f")[0].contains("inline=false"));
+    assert_eq!(mount.events("wrote"), ["wrote 0+18"]);
 }

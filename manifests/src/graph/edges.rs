@@ -35,10 +35,18 @@ impl<'a> Collector<'a> {
 
     /// Asks for all of these rows at once.
     pub(super) fn fetch(&mut self, nodes: &[NodeRef]) -> Result<(), ShelfError> {
-        let new: Vec<NodeRef> = nodes.iter().copied().filter(|n| !self.rows.contains_key(n)).collect();
+        let new: Vec<NodeRef> = nodes
+            .iter()
+            .copied()
+            .filter(|n| !self.rows.contains_key(n))
+            .collect();
         if !new.is_empty() {
             let rows = self.cat.versions(&new)?;
-            self.rows.extend(new.iter().copied().zip(rows.into_iter().chain(std::iter::repeat(None))));
+            self.rows.extend(
+                new.iter()
+                    .copied()
+                    .zip(rows.into_iter().chain(std::iter::repeat(None))),
+            );
         }
         Ok(())
     }
@@ -54,7 +62,11 @@ impl<'a> Collector<'a> {
         let mut opened: HashSet<NodeRef> = HashSet::from([node]);
         let mut pending = vec![(node, Grade::Copied)];
         while let Some((here, farthest)) = pending.pop() {
-            let found = if self.options.downstream { self.outputs(here)? } else { self.inputs(here)? };
+            let found = if self.options.downstream {
+                self.outputs(here)?
+            } else {
+                self.inputs(here)?
+            };
             let nodes: Vec<NodeRef> = found.keys().copied().collect();
             self.fetch(&nodes)?;
             for (other, (kind, grade)) in found {
@@ -82,18 +94,28 @@ impl<'a> Collector<'a> {
         if let Some(run) = row.run {
             self.fetch_uses(run, row.inputs)?;
             let uses = self.uses.get(&run).map_or(&[][..], |(_, uses)| uses);
-            for used in uses.iter().filter(|u| u.order < row.inputs && u.node != node) {
+            for used in uses
+                .iter()
+                .filter(|u| u.order < row.inputs && u.node != node)
+            {
                 if used.kind == Kind::Code {
                     self.code.entry(run).or_default().insert(used.node);
                 }
-                merge(&mut edges, used.node, used.kind, used.grade(row.process, row.tree));
+                merge(
+                    &mut edges,
+                    used.node,
+                    used.kind,
+                    used.grade(row.process, row.tree),
+                );
             }
         }
         for copied in row.copied.iter().filter(|n| **n != node) {
             merge(&mut edges, *copied, Kind::Read, Grade::Copied);
         }
         if let Some(parent) = row.parent.filter(|p| *p != node) {
-            edges.entry(parent).or_insert((Kind::Parent, Grade::SameProcess));
+            edges
+                .entry(parent)
+                .or_insert((Kind::Parent, Grade::SameProcess));
         }
         Ok(edges)
     }
@@ -106,7 +128,12 @@ impl<'a> Collector<'a> {
             by_run.entry(used.run).or_default().push(used);
         }
         for (run, uses) in by_run {
-            for row in self.cat.written_by(run)?.into_iter().filter(|r| r.node != node) {
+            for row in self
+                .cat
+                .written_by(run)?
+                .into_iter()
+                .filter(|r| r.node != node)
+            {
                 for used in uses.iter().filter(|u| u.order < row.inputs) {
                     if used.kind == Kind::Code {
                         self.code.entry(run).or_default().insert(node);
@@ -125,7 +152,9 @@ impl<'a> Collector<'a> {
         if let Some(path) = self.row(node).and_then(|r| r.path.clone()) {
             for row in self.cat.by_path(path.as_path())? {
                 if row.parent == Some(node) && row.node != node {
-                    edges.entry(row.node).or_insert((Kind::Parent, Grade::SameProcess));
+                    edges
+                        .entry(row.node)
+                        .or_insert((Kind::Parent, Grade::SameProcess));
                 }
             }
         }
@@ -148,7 +177,11 @@ impl<'a> Collector<'a> {
         }
         let shown = self.options.shows(Kind::Code, Grade::Copied);
         let runs = first_started_first(rows).into_iter().map(|row| {
-            let code = self.code.get(&row.id).filter(|_| !shown).map_or(0, |c| c.len() as u64);
+            let code = self
+                .code
+                .get(&row.id)
+                .filter(|_| !shown)
+                .map_or(0, |c| c.len() as u64);
             Run {
                 code,
                 ..Run::from(row)

@@ -66,38 +66,78 @@ fn is_acyclic(l: &Lineage) -> bool {
 
 #[test]
 fn a_resumed_checkpoint_leads_back_through_its_predecessor_to_the_data() {
-    let h = history(&[(1, vec![]), (2, vec![(1, Kind::Read)]), (3, vec![(2, Kind::Read)])]);
+    let h = history(&[
+        (1, vec![]),
+        (2, vec![(1, Kind::Read)]),
+        (3, vec![(2, Kind::Read)]),
+    ]);
     let l = lineage(&h, &[v(3)], &Options::default()).unwrap();
     assert_eq!(pairs(&l), BTreeSet::from([(v(3), v(2)), (v(2), v(1))]));
-    let down = Options { downstream: true, ..Options::default() };
-    assert_eq!(pairs(&lineage(&h, &[v(1)], &down).unwrap()), pairs(&l), "the same edges seen from the other end");
-    let one = Options { depth: Some(1), ..Options::default() };
+    let down = Options {
+        downstream: true,
+        ..Options::default()
+    };
+    assert_eq!(
+        pairs(&lineage(&h, &[v(1)], &down).unwrap()),
+        pairs(&l),
+        "the same edges seen from the other end"
+    );
+    let one = Options {
+        depth: Some(1),
+        ..Options::default()
+    };
     let l = lineage(&h, &[v(3)], &one).unwrap();
     assert_eq!((l.nodes.len(), l.cut), (2, true));
 }
 
 #[test]
 fn an_ephemeral_is_replaced_by_its_own_inputs_unless_all_is_asked() {
-    let mut h = history(&[(1, vec![]), (2, vec![(1, Kind::Read)]), (3, vec![(2, Kind::Opened)])]);
+    let mut h = history(&[
+        (1, vec![]),
+        (2, vec![(1, Kind::Read)]),
+        (3, vec![(2, Kind::Opened)]),
+    ]);
     let mut tmp = h.version(v(2)).unwrap().clone();
     tmp.ephemeral = true;
     h.add_version(tmp);
     let l = lineage(&h, &[v(3)], &Options::default()).unwrap();
     assert_eq!(pairs(&l), BTreeSet::from([(v(3), v(1))]));
-    let down = Options { downstream: true, ..Options::default() };
-    assert_eq!(pairs(&lineage(&h, &[v(1)], &down).unwrap()), BTreeSet::from([(v(3), v(1))]));
-    let all = Options { all: true, ..Options::default() };
+    let down = Options {
+        downstream: true,
+        ..Options::default()
+    };
+    assert_eq!(
+        pairs(&lineage(&h, &[v(1)], &down).unwrap()),
+        BTreeSet::from([(v(3), v(1))])
+    );
+    let all = Options {
+        all: true,
+        ..Options::default()
+    };
     assert_eq!(lineage(&h, &[v(3)], &all).unwrap().edges.len(), 2);
 }
 
 #[test]
 fn code_is_counted_and_shown_only_when_asked() {
-    let h = history(&[(1, vec![]), (2, vec![]), (3, vec![(1, Kind::Code), (2, Kind::Read)])]);
+    let h = history(&[
+        (1, vec![]),
+        (2, vec![]),
+        (3, vec![(1, Kind::Code), (2, Kind::Read)]),
+    ]);
     let l = lineage(&h, &[v(3)], &Options::default()).unwrap();
-    assert_eq!((pairs(&l), l.runs.last().unwrap().code), (BTreeSet::from([(v(3), v(2))]), 1));
-    let code = Options { kinds: vec![Kind::Code], ..Options::default() };
+    assert_eq!(
+        (pairs(&l), l.runs.last().unwrap().code),
+        (BTreeSet::from([(v(3), v(2))]), 1)
+    );
+    let code = Options {
+        kinds: vec![Kind::Code],
+        ..Options::default()
+    };
     let l = lineage(&h, &[v(3)], &code).unwrap();
-    assert_eq!((pairs(&l), l.runs.last().unwrap().code), (BTreeSet::from([(v(3), v(1))]), 0));
+    assert_eq!(
+        (pairs(&l), l.runs.last().unwrap().code),
+        (BTreeSet::from([(v(3), v(1))]), 0)
+    );
 }
 
 #[test]
@@ -106,16 +146,32 @@ fn another_tree_of_the_run_is_shown_only_when_its_grade_is_asked() {
     let mut far = used(2, 0, v(1), Kind::Read);
     (far.process, far.tree) = (7, 7);
     h.add_use(far);
-    assert!(lineage(&h, &[v(2)], &Options::default()).unwrap().edges.is_empty());
-    let run = Options { min_grade: Grade::Run, ..Options::default() };
-    assert_eq!(lineage(&h, &[v(2)], &run).unwrap().edges[0].grade, Grade::Run);
+    assert!(
+        lineage(&h, &[v(2)], &Options::default())
+            .unwrap()
+            .edges
+            .is_empty()
+    );
+    let run = Options {
+        min_grade: Grade::Run,
+        ..Options::default()
+    };
+    assert_eq!(
+        lineage(&h, &[v(2)], &run).unwrap().edges[0].grade,
+        Grade::Run
+    );
 }
 
 #[test]
 fn an_input_used_after_the_cut_and_the_version_itself_are_no_inputs() {
     let mut h = history(&[(1, vec![]), (2, vec![(2, Kind::Read)])]);
     h.add_use(used(2, 1, v(1), Kind::Read));
-    assert!(lineage(&h, &[v(2)], &Options::default()).unwrap().edges.is_empty());
+    assert!(
+        lineage(&h, &[v(2)], &Options::default())
+            .unwrap()
+            .edges
+            .is_empty()
+    );
 }
 
 proptest! {

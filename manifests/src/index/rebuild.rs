@@ -29,9 +29,8 @@ impl Index {
             _ => {}
         }
         // Fails when somebody has the old one open, rather than pulling it away from under them.
-        match Self::open_read_only(path) {
-            Err(locked @ IndexError::Locked { .. }) => return Err(locked),
-            Ok(_) | Err(_) => {}
+        if let Err(locked @ IndexError::Locked { .. }) = Self::open_read_only(path) {
+            return Err(locked);
         }
         let new = Self::open(&tmp)?;
         let links = scan.assets();

@@ -141,7 +141,7 @@ pub(super) fn walk(
                 }
                 Ok(None) => match claim.state {
                     State::Open | State::Held | State::Digesting | State::Waiting => {
-                        found.open += 1
+                        found.open += 1;
                     }
                     _ => found.unattested += 1,
                 },
