@@ -47,5 +47,9 @@ fn a_job_inherits_no_descriptor_of_the_tester() {
     let lab = Lab::new();
     let program = "import os\nprint(sorted(os.readlink(f'/proc/self/fd/{f}') for f in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{f}')))";
     let done = Job::new(&lab.scratch(), &lab.scratch(), &["python", "-c", program]).ok();
-    assert!(!done.stdout.contains("pipe:") && !done.stdout.contains("socket:"), "{}", done.stdout);
+    assert!(
+        !done.stdout.contains("pipe:") && !done.stdout.contains("socket:"),
+        "{}",
+        done.stdout
+    );
 }

@@ -66,7 +66,7 @@ both! {
         let lab = Lab::new();
         lab.put("raw", b"unattested");
         let mount = lab.mount(Options::new(io));
-        mount.sh("cat raw > good").ok();
+        mount.sh("tr a-z A-Z < raw > good").ok();
         mount.sync();
         let good = mount.verify("good", 0);
         well_formed(&good);
@@ -110,7 +110,6 @@ fn usage_errors_are_code_2_everywhere() {
         &["verify", "--no-such-flag", "x"],
         &["export", "x"],
         &["no-such-verb"],
-        &["run"],
     ] {
         assert_eq!(lab.ctl(args).code, 2, "{args:?}");
     }
