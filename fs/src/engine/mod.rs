@@ -146,6 +146,8 @@ pub(crate) enum Work {
     Restored(Box<RunRow>),
     /// A name moved.
     Renamed(PathBytes, PathBytes),
+    /// Two names changed places.
+    Exchanged(PathBytes, PathBytes),
     /// The last name of a file is gone.
     Gone(PathBytes),
     /// Sign and store.

@@ -148,9 +148,23 @@ impl Observer for Engine {
     fn renamed(&self, from: &Path, to: &Path, replaced: Option<FileKey>, _caller: Caller) {
         let (from, to) = (PathBytes::from(from), PathBytes::from(to));
         let moved = lock(&self.ledger).at_path(&from);
+        let _ = self.scribe.send(Work::Renamed(from.clone(), to.clone()));
         self.step(|l| l.renamed(&from, &to, replaced));
-        let _ = self.scribe.send(Work::Renamed(from, to));
         self.refresh(moved);
+    }
+
+    fn exchanged(&self, a: &Path, b: &Path, _caller: Caller) {
+        let (a, b) = (PathBytes::from(a), PathBytes::from(b));
+        let moved = {
+            let ledger = lock(&self.ledger);
+            [ledger.at_path(&a), ledger.at_path(&b)]
+        };
+        // First the index as a whole, then the rows that the ledger knows better.
+        let _ = self.scribe.send(Work::Exchanged(a.clone(), b.clone()));
+        self.step(|l| l.exchanged(&a, &b));
+        for file in moved {
+            self.refresh(file);
+        }
     }
 
     fn linked(&self, file: FileKey, path: &Path) {

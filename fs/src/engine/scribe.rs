@@ -122,6 +122,10 @@ impl Scribe {
                     self.write_rows(engine, std::mem::take(&mut rows));
                     self.rename(&from, &to);
                 }
+                Work::Exchanged(a, b) => {
+                    self.write_rows(engine, std::mem::take(&mut rows));
+                    self.exchange(&a, &b);
+                }
                 Work::Gone(path) => {
                     self.write_rows(engine, std::mem::take(&mut rows));
                     self.forget(&path);
@@ -308,6 +312,12 @@ impl Scribe {
             row.ended_at = Some(now());
         }
         row
+    }
+
+    fn exchange(&self, a: &PathBytes, b: &PathBytes) {
+        if let Err(e) = self.index.exchange(a.as_path(), b.as_path()) {
+            tracing::warn!(error = %e, "the index did not follow an exchange of names");
+        }
     }
 
     fn forget(&self, path: &PathBytes) {

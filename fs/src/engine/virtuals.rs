@@ -24,7 +24,11 @@ impl Engine {
             b"user.atlas.state" => Some(self.file_row(file).map(|(state, _)| state.as_str().into())),
             b"user.atlas.digest" => Some(self.settled(file, |row| row.digests.map(|d| d.blake3.to_string()))),
             b"user.atlas.manifest" => {
-                Some(self.settled(file, |row| row.manifest.map(|m| m.sha256.to_string())))
+                let name = self.settled(file, |row| row.manifest.map(|m| m.sha256.hex()));
+                Some(name.and_then(|hex| {
+                    let hex = String::from_utf8(hex).map_err(|_| Errno::IO)?;
+                    self.manifest_by_hex(&hex)?.ok_or(Errno::NODATA)
+                }))
             }
             _ => None,
         }

@@ -204,8 +204,11 @@ impl Ledger {
 
     /// Tells the index about a node, and about uses that waited for its name.
     fn tell(&mut self, ix: NodeIx) {
-        let Some(row) = self.nodes[ix.0 as usize].row(|i| self.id_of(i)) else { return };
-        self.effects.push(Effect::Version(Box::new(row)));
+        let node = &self.nodes[ix.0 as usize];
+        let Some(row) = node.row(|i| self.id_of(i)) else { return };
+        if !node.adopted {
+            self.effects.push(Effect::Version(Box::new(row)));
+        }
         for (run, place) in std::mem::take(&mut self.at(ix).untold) {
             self.tell_use(run, place);
         }

@@ -33,6 +33,15 @@ impl Ledger {
         }
     }
 
+    /// Two names changed places.
+    pub fn exchanged(&mut self, a: &PathBytes, b: &PathBytes) {
+        // No path below SOURCE begins with NUL, so nothing stands there.
+        let aside = PathBytes(b"\0aside".to_vec());
+        self.renamed(a, &aside, None);
+        self.renamed(b, a, None);
+        self.renamed(&aside, b, None);
+    }
+
     fn rename_file(&mut self, key: FileKey, from: &PathBytes, to: PathBytes) {
         let Some(f) = self.files.get_mut(&key) else { return };
         if f.path != *from {

@@ -106,6 +106,8 @@ pub struct Node {
     pub authored: Option<Authored>,
     /// Somebody could still write it after its writer had closed it: a heir, or a mapping.
     pub lingering: bool,
+    /// The index's node, recognised by its content or by what identifies it: its row is the index's to keep.
+    pub adopted: bool,
     /// No name leads to it any more.
     pub gone: bool,
     /// A run other than its writer's used it.
@@ -140,6 +142,7 @@ impl Node {
             manifest: None,
             authored: None,
             lingering: false,
+            adopted: false,
             gone: false,
             shared: false,
             excluded: false,

@@ -76,7 +76,9 @@ impl Ledger {
         let (current, busy, excluded) = (file.current, file.writing.is_some(), file.excluded);
         if let Some(ix) = current.map(|c| self.real(c)) {
             let known = self.nodes[ix.0 as usize].identity;
-            if busy || known.is_none_or(|k| k == o.before) {
+            // Who is about to write takes what only had its mode or its name changed for what it was; a reader's digest will tell.
+            let named_anew = |k: FileIdentity| o.access.write && (k.size, k.mtime) == (o.before.size, o.before.mtime);
+            if busy || known.is_none_or(|k| k == o.before || named_anew(k)) {
                 return Some(ix);
             }
         } else if busy {
@@ -91,6 +93,7 @@ impl Ledger {
         node.excluded = excluded;
         if let Some(known) = &o.known {
             node.id = Some(known.node);
+            node.adopted = true;
             node.digests = Some(known.digests);
             node.manifest = known.manifest;
             node.media_type.clone_from(&known.media_type);
@@ -470,6 +473,9 @@ impl Ledger {
     /// The file went away while it was written.
     fn abandon(&mut self, key: FileKey, why: &str) {
         let Some(w) = self.files.get_mut(&key).and_then(|f| f.writing.take()) else { return };
+        if let Some(parent) = w.parent {
+            self.lose(parent);
+        }
         let identity = w.before;
         self.author(&w, &identity);
         self.at(w.node).gone = true;
@@ -559,7 +565,7 @@ impl Ledger {
 
 /// Only metadata is known to differ: the digest will tell.
 fn is_doubtful(w: &Writing, now: &FileIdentity) -> bool {
-    !w.changed && w.before.size == now.size && w.before.mtime == now.mtime
+    !w.changed && w.before.size == now.size
 }
 
 fn w_file(ledger: &Ledger, w: &Writing) -> FileKey {

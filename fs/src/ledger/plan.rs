@@ -31,7 +31,7 @@ impl Ledger {
         let runs = self.runs.get(&a.run);
         let cut = usize::try_from(a.inputs).unwrap_or(usize::MAX).min(runs.map_or(0, |r| r.list.len()));
         let leaves = runs.map_or_else(Vec::new, |r| {
-            r.list[r.carried.min(cut)..cut].iter().filter_map(|u| self.leaf(u)).collect()
+            r.list[r.carried.min(cut)..cut].iter().filter_map(|u| self.leaf(u, ix)).collect()
         });
         if let Some(r) = self.runs.get_mut(&a.run) {
             r.carried = r.carried.max(cut);
@@ -39,10 +39,12 @@ impl Ledger {
         Some(Plan { ticket, version, row, types, run: a.run, leaves, cut: cut as u64, parent, inputs })
     }
 
-    fn leaf(&self, u: &Use) -> Option<Leaf> {
+    fn leaf(&self, u: &Use, of: NodeIx) -> Option<Leaf> {
         let named = &self.nodes[u.node.0 as usize];
-        let node = &self.nodes[self.real(u.node).0 as usize];
-        let open = u.open;
+        let real = self.real(u.node);
+        let node = &self.nodes[real.0 as usize];
+        // Used when its opener had closed it, and then written on by a heir: it was unfinished after all.
+        let open = u.open || real == of;
         Some(Leaf {
             node: if open { named.id? } else { node.id? },
             digests: if open { None } else { node.digests },

@@ -44,6 +44,7 @@ impl Ledger {
         node.identity = r.raw.identity;
         if let Some(known) = &r.known {
             node.id = Some(known.node);
+            node.adopted = true;
             node.digests = Some(known.digests);
             node.manifest = known.manifest;
             node.media_type.clone_from(&known.media_type);

@@ -60,6 +60,7 @@ impl Ledger {
         let (id, state) = match d.known {
             Some(known) => {
                 node.manifest = known.manifest;
+                node.adopted = true;
                 let (id, state) = (known.node, known.state);
                 self.join_set(ix, known.set.as_deref());
                 (id, state)
@@ -81,6 +82,7 @@ impl Ledger {
         }
         let mut next = Node::new(file, node.path.clone(), Phase::Settled(known.state));
         next.id = Some(known.node);
+        next.adopted = true;
         next.identity = Some(identity);
         next.digests = Some(known.digests);
         next.manifest = known.manifest;
@@ -102,6 +104,7 @@ impl Ledger {
                 let member = &self.nodes[ix.0 as usize];
                 let mut node = Node::new(member.file, known.path.clone(), Phase::Settled(known.state));
                 node.id = Some(known.node);
+                node.adopted = true;
                 node.digests = Some(known.digests);
                 node.manifest = known.manifest;
                 node.media_type.clone_from(&known.media_type);
@@ -153,6 +156,8 @@ impl Ledger {
                 return;
             }
             self.lose(parent);
+            self.at(parent).gone = true;
+            self.tell(parent);
         }
         let node = self.at(ix);
         if let Some(a) = &mut node.authored {

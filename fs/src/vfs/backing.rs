@@ -95,6 +95,7 @@ mod tests {
         fn changed(&self, _: FileKey, _: Option<HandleId>, _: &Path, _: Change, _: Caller) {}
         fn copied(&self, _: HandleId, _: HandleId, _: Caller) {}
         fn renamed(&self, _: &Path, _: &Path, _: Option<FileKey>, _: Caller) {}
+        fn exchanged(&self, _: &Path, _: &Path, _: Caller) {}
         fn linked(&self, _: FileKey, _: &Path) {}
         fn unlinked(&self, _: FileKey, _: &Path, _: bool, _: Caller) {}
         fn attribute(&self, _: FileKey, _: &[u8], _: Caller) -> Option<Result<Vec<u8>, Errno>> {

@@ -151,11 +151,13 @@ impl Vfs {
         let observer = self.observer()?;
         let exchange = flags.contains(RenameFlags::EXCHANGE);
         let replaced = target.filter(|t| t.is_file() && !exchange).map(|t| t.key);
-        observer.renamed(&old, &new, replaced, caller);
         if exchange && let Some(target) = target {
             self.renamed(&target, (to, new_name), (from, name));
-            observer.renamed(&new, &old, None, caller);
-        } else if let Some(node) = target.and_then(|t| self.inodes.by_key(t.key)) {
+            observer.exchanged(&old, &new, caller);
+            return Ok(());
+        }
+        observer.renamed(&old, &new, replaced, caller);
+        if let Some(node) = target.and_then(|t| self.inodes.by_key(t.key)) {
             node.unnamed(to, new_name);
             if self.show(&node).is_ok_and(|now| now.attr.nlink == 0) {
                 self.inodes.nameless(&node);

@@ -109,8 +109,10 @@ pub trait Observer: Send + Sync + 'static {
     );
     /// The daemon copied bytes inside the kernel (copy_file_range) from one handle to another.
     fn copied(&self, from: HandleId, to: HandleId, caller: Caller);
-    /// A name moved, with everything below it. `replaced` is the regular file whose name was taken. Exchange is told as two renames.
+    /// A name moved, with everything below it. `replaced` is the regular file whose name was taken.
     fn renamed(&self, from: &Path, to: &Path, replaced: Option<FileKey>, caller: Caller);
+    /// Two names changed places (RENAME_EXCHANGE), each with everything below it.
+    fn exchanged(&self, a: &Path, b: &Path, caller: Caller);
     /// A regular file has one more name.
     fn linked(&self, file: FileKey, path: &Path);
     /// A name of a regular file is gone; `last` when no name is left.

@@ -131,11 +131,10 @@ fn changes_of_length_and_names_are_told() {
         [
             "renamed d/e/f d/e/g replaced=false",
             "renamed d top replaced=false",
-            "renamed second other replaced=false",
-            "renamed other second replaced=false",
             "renamed other second replaced=true",
         ]
     );
+    assert_eq!(told(&mount, "exchanged"), ["exchanged second other"]);
     assert_eq!(told(&mount, "linked"), ["linked second"]);
     assert_eq!(
         told(&mount, "unlinked"),

@@ -84,6 +84,9 @@ impl Observer for Recorder {
             replaced.is_some()
         ));
     }
+    fn exchanged(&self, a: &Path, b: &Path, _: Caller) {
+        self.line(&format!("exchanged {} {}", a.display(), b.display()));
+    }
     fn linked(&self, _: FileKey, path: &Path) {
         self.line(&format!("linked {}", path.display()));
     }
