@@ -30,7 +30,9 @@ impl Parts for Whole {
         let (options, kept) = start_options(plan, &vfs)?;
         let engine = Engine::start(options, Arc::clone(&vfs) as Arc<_>).map_err(Failure::other)?;
         let counted = Arc::downgrade(&vfs);
-        engine.count_own_requests(Box::new(move || counted.upgrade().map_or(0, |v| v.stats().self_requests)));
+        engine.count_own_requests(Box::new(move || {
+            counted.upgrade().map_or(0, |v| v.stats().self_requests)
+        }));
         let mounted = match fuse::serve(&vfs, Arc::clone(&engine) as Arc<_>) {
             Ok(mounted) => mounted,
             Err(e) => {
@@ -38,7 +40,11 @@ impl Parts for Whole {
                 return Err(Failure::other(e));
             }
         };
-        Ok(Arc::new(Live { engine, mounted, kept: Mutex::new(Some(kept)) }))
+        Ok(Arc::new(Live {
+            engine,
+            mounted,
+            kept: Mutex::new(Some(kept)),
+        }))
     }
 }
 
@@ -57,7 +63,11 @@ fn filesystem(plan: &Plan) -> Result<Arc<Vfs>, Failure> {
         allow_other: plan.options.allow_other,
         threads: 0,
         fuse_options: kernel_options(&ground.kernel),
-        hidden: ground.state.strip_prefix(&ground.source).ok().map(Into::into),
+        hidden: ground
+            .state
+            .strip_prefix(&ground.source)
+            .ok()
+            .map(Into::into),
     })
     .map_err(Failure::other)
 }
@@ -71,7 +81,10 @@ fn kernel_options(flags: &KernelFlags) -> Vec<String> {
         (flags.sync, "sync"),
         (flags.dirsync, "dirsync"),
     ];
-    named.into_iter().filter_map(|(on, name)| on.then(|| name.to_owned())).collect()
+    named
+        .into_iter()
+        .filter_map(|(on, name)| on.then(|| name.to_owned()))
+        .collect()
 }
 
 fn start_options(plan: Plan, vfs: &Vfs) -> Result<(StartOptions, (Ground, NodeLock)), Failure> {
@@ -94,13 +107,19 @@ fn start_options(plan: Plan, vfs: &Vfs) -> Result<(StartOptions, (Ground, NodeLo
         source: ground.source.clone(),
         mountpoint: ground.mountpoint.clone(),
         state: ground.state.clone(),
-        node_state: ground.node_state.clone().unwrap_or_else(|| ground.state.join("nodes")),
+        node_state: ground
+            .node_state
+            .clone()
+            .unwrap_or_else(|| ground.state.join("nodes")),
         in_place: ground.in_place,
         socket: plan.socket,
         io: io.mode.to_string(),
         io_reason: io.reason,
         read_only: ground.read_only,
-        digest_threads: plan.options.digest_threads.map_or_else(|| cores.min(MOST_WORKERS), NonZeroUsize::get),
+        digest_threads: plan
+            .options
+            .digest_threads
+            .map_or_else(|| cores.min(MOST_WORKERS), NonZeroUsize::get),
         runs: match plan.options.runs {
             Runs::Auto => RunsMode::Auto,
             Runs::Tree => RunsMode::Tree,
@@ -137,14 +156,26 @@ impl Mounted for Live {
     }
 
     fn writers(&self) -> Vec<Writer> {
-        let open = self.mounted.vfs().open_handles().into_iter().filter(|h| h.writable);
-        open.map(|h| Writer { path: h.path, pid: h.opener.0 }).collect()
+        let open = self
+            .mounted
+            .vfs()
+            .open_handles()
+            .into_iter()
+            .filter(|h| h.writable);
+        open.map(|h| Writer {
+            path: h.path,
+            pid: h.opener.0,
+        })
+        .collect()
     }
 
     fn drain(&self, at_most: Duration) -> Drained {
         let before = self.engine.sealed_so_far();
         let drained = self.engine.drain(at_most);
-        Drained { sealed: drained.sealed.saturating_sub(before), left: drained.left }
+        Drained {
+            sealed: drained.sealed.saturating_sub(before),
+            left: drained.left,
+        }
     }
 
     fn wait(&self) {
@@ -158,6 +189,9 @@ impl Mounted for Live {
             tracing::warn!("detaching: {e}");
         }
         self.engine.stop();
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 }

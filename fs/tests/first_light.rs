@@ -39,8 +39,15 @@ impl Mount {
         let lock = layout.claim().unwrap();
         let node = lock.node();
         let keys = dir.path().join("authority");
-        let authority = Authority::open(&keys).unwrap().unwrap_or_else(|| Authority::create(&keys).unwrap());
-        let options = Options { source: source.clone(), mountpoint: point.clone(), io, ..Options::default() };
+        let authority = Authority::open(&keys)
+            .unwrap()
+            .unwrap_or_else(|| Authority::create(&keys).unwrap());
+        let options = Options {
+            source: source.clone(),
+            mountpoint: point.clone(),
+            io,
+            ..Options::default()
+        };
         let vfs = Vfs::new(options).unwrap();
         let engine = Engine::start(
             StartOptions {
@@ -69,7 +76,11 @@ impl Mount {
         .unwrap();
         let mounted = atlas_fs::fuse::serve(&vfs, Arc::clone(&engine) as Arc<_>).unwrap();
         drop(lock);
-        Self { engine, mounted: Some(mounted), dir }
+        Self {
+            engine,
+            mounted: Some(mounted),
+            dir,
+        }
     }
 
     fn point(&self) -> std::path::PathBuf {
@@ -77,8 +88,17 @@ impl Mount {
     }
 
     fn sh(&self, script: &str) {
-        let out = Command::new("sh").arg("-c").arg(script).current_dir(self.point()).output().unwrap();
-        assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
+        let out = Command::new("sh")
+            .arg("-c")
+            .arg(script)
+            .current_dir(self.point())
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "{script}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
     }
 
     /// Waits until everything is sealed, and unmounts.
@@ -100,12 +120,17 @@ impl Drop for Mount {
 
 fn row(index: &Index, path: &str) -> VersionRow {
     let rows = index.by_path(Path::new(path)).unwrap();
-    rows.into_iter().rfind(|r| !r.gone).unwrap_or_else(|| panic!("no row for {path}"))
+    rows.into_iter()
+        .rfind(|r| !r.gone)
+        .unwrap_or_else(|| panic!("no row for {path}"))
 }
 
 fn inputs(index: &Index, row: &VersionRow) -> Vec<(String, Kind)> {
     let uses = index.uses(row.run.unwrap(), row.inputs).unwrap();
-    let mut out: Vec<_> = uses.into_iter().map(|u| (u.path.unwrap().lossy(), u.kind)).collect();
+    let mut out: Vec<_> = uses
+        .into_iter()
+        .map(|u| (u.path.unwrap().lossy(), u.kind))
+        .collect();
     out.sort();
     out
 }
@@ -118,7 +143,10 @@ fn read_before_write(io: IoMode, kind: Kind) {
     let index = m.settle();
     let out = row(index, "out.txt");
     assert_eq!(out.state, State::Sealed, "{out:?}");
-    assert_eq!(out.digests.unwrap(), atlas_manifests::digest::Digests::of(&on_disk));
+    assert_eq!(
+        out.digests.unwrap(),
+        atlas_manifests::digest::Digests::of(&on_disk)
+    );
     assert_eq!(inputs(index, &out), [("data.txt".to_owned(), kind)]);
 }
 

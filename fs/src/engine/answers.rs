@@ -17,7 +17,10 @@ use crate::control::{Handler, Peer};
 const LONGEST_SYNC: Duration = Duration::from_secs(3600);
 
 fn error(code: i32, text: impl Into<String>) -> Say {
-    Say::Error { text: text.into(), code }
+    Say::Error {
+        text: text.into(),
+        code,
+    }
 }
 
 fn said<T>(result: Result<T, ShelfError>, say: impl FnOnce(T) -> Say) -> Say {
@@ -28,10 +31,20 @@ fn said<T>(result: Result<T, ShelfError>, say: impl FnOnce(T) -> Say) -> Say {
 }
 
 impl Handler for Engine {
-    fn answer(&self, peer: Peer, ask: Ask, say: &mut dyn FnMut(Say) -> io::Result<()>) -> io::Result<()> {
+    fn answer(
+        &self,
+        peer: Peer,
+        ask: Ask,
+        say: &mut dyn FnMut(Say) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut view = View::new(self, &peer);
         let answer = match ask {
-            Ask::Declare { name, meta, argv, cgroup } => {
+            Ask::Declare {
+                name,
+                meta,
+                argv,
+                cgroup,
+            } => {
                 let run = self.callers.declare(peer.pid, name, meta, argv, cgroup);
                 let _ = self.scribe.send(super::Work::Run(run));
                 Say::Run { run }
@@ -44,22 +57,31 @@ impl Handler for Engine {
                 Err(text) => error(1, text),
             },
             Ask::Status => Say::Status(Box::new(self.status())),
-            Ask::Sync { wait_ms } => {
-                Say::Synced { pending: self.sync(Duration::from_millis(wait_ms).min(LONGEST_SYNC)) }
-            }
-            Ask::Register { paths, name, author } => return self.register(&peer, paths, name, author, say),
+            Ask::Sync { wait_ms } => Say::Synced {
+                pending: self.sync(Duration::from_millis(wait_ms).min(LONGEST_SYNC)),
+            },
+            Ask::Register {
+                paths,
+                name,
+                author,
+            } => return self.register(&peer, paths, name, author, say),
             Ask::Unmount { .. } => error(1, "the mount does not answer this request; use SIGTERM"),
             Ask::Mark { label } => match self.mark(peer.pid, &label) {
                 Ok(()) => Say::Done,
                 Err(text) => error(1, text),
             },
-            Ask::Object { kind: Object::Private, .. } if !view.all() => {
-                error(1, "private records are for root and the daemon's own user")
-            }
+            Ask::Object {
+                kind: Object::Private,
+                ..
+            } if !view.all() => error(1, "private records are for root and the daemon's own user"),
             Ask::Object { kind, name } => {
-                said(self.store.object(kind, &name), |bytes| Say::Bytes { b64: bytes.map(|b| base64(&b)) })
+                said(self.store.object(kind, &name), |bytes| Say::Bytes {
+                    b64: bytes.map(|b| base64(&b)),
+                })
             }
-            Ask::ManifestsOf { asset } => said(self.store.manifests_of(&asset), |names| Say::Names { names }),
+            Ask::ManifestsOf { asset } => said(self.store.manifests_of(&asset), |names| {
+                Say::Names { names }
+            }),
             Ask::ByPath { path } => {
                 if view.reads(&path.as_path().to_owned()) || self.owns_path(&peer, &path) {
                     let live = self.live_row(&path);
@@ -71,37 +93,61 @@ impl Handler for Engine {
                         versions(&mut view, rows)
                     })
                 } else {
-                    error(1, "permission denied: you could not read this file yourself")
+                    error(
+                        1,
+                        "permission denied: you could not read this file yourself",
+                    )
                 }
             }
             Ask::ByDigest { digest } => match digest.parse::<DigestPrefix>() {
-                Ok(prefix) => said(self.index.by_digest(&prefix), |rows| versions(&mut view, rows)),
+                Ok(prefix) => said(self.index.by_digest(&prefix), |rows| {
+                    versions(&mut view, rows)
+                }),
                 Err(e) => error(2, e.to_string()),
             },
-            Ask::Versions { nodes } => said(self.index.versions(&nodes), |rows| Say::MaybeVersions {
-                rows: rows.into_iter().map(|r| r.map(|r| view.version(r))).collect(),
+            Ask::Versions { nodes } => {
+                said(self.index.versions(&nodes), |rows| Say::MaybeVersions {
+                    rows: rows
+                        .into_iter()
+                        .map(|r| r.map(|r| view.version(r)))
+                        .collect(),
+                })
+            }
+            Ask::WrittenBy { run } => {
+                said(self.index.written_by(run), |rows| versions(&mut view, rows))
+            }
+            Ask::Run { id } => said(self.index.run(id), |row| {
+                runs(&mut view, self.run_row(id).or(row))
             }),
-            Ask::WrittenBy { run } => said(self.index.written_by(run), |rows| versions(&mut view, rows)),
-            Ask::Run { id } => said(self.index.run(id), |row| runs(&mut view, self.run_row(id).or(row))),
             Ask::Runs => said(self.index.runs(), |rows| runs(&mut view, rows)),
-            Ask::Uses { run, below } => said(self.index.uses(run, below), |rows| uses(&mut view, rows)),
+            Ask::Uses { run, below } => {
+                said(self.index.uses(run, below), |rows| uses(&mut view, rows))
+            }
             Ask::Users { node } => said(self.index.users(node), |rows| uses(&mut view, rows)),
-            Ask::Under { dir } => said(self.index.under(dir.as_path()), |rows| versions(&mut view, rows)),
+            Ask::Under { dir } => said(self.index.under(dir.as_path()), |rows| {
+                versions(&mut view, rows)
+            }),
         };
         say(answer)
     }
 }
 
 fn versions(view: &mut View<'_>, rows: Vec<VersionRow>) -> Say {
-    Say::Versions { rows: rows.into_iter().map(|r| view.version(r)).collect() }
+    Say::Versions {
+        rows: rows.into_iter().map(|r| view.version(r)).collect(),
+    }
 }
 
 fn runs(view: &mut View<'_>, rows: impl IntoIterator<Item = RunRow>) -> Say {
-    Say::Runs { rows: rows.into_iter().map(|r| view.run(r)).collect() }
+    Say::Runs {
+        rows: rows.into_iter().map(|r| view.run(r)).collect(),
+    }
 }
 
 fn uses(view: &mut View<'_>, rows: Vec<UseRow>) -> Say {
-    Say::Uses { rows: rows.into_iter().map(|r| view.used(r)).collect() }
+    Say::Uses {
+        rows: rows.into_iter().map(|r| view.used(r)).collect(),
+    }
 }
 
 impl Engine {
@@ -112,14 +158,18 @@ impl Engine {
         let (state, row) = ledger.file_state(file)?;
         row.filter(|_| {
             use atlas_manifests::vocabulary::State;
-            matches!(state, State::Open | State::Held | State::Digesting | State::Waiting)
+            matches!(
+                state,
+                State::Open | State::Held | State::Digesting | State::Waiting
+            )
         })
     }
 
     fn owns_path(&self, peer: &Peer, path: &atlas_manifests::bytes::PathBytes) -> bool {
         let rows = self.index.by_path(path.as_path()).unwrap_or_default();
         let run = rows.last().and_then(|r| r.run);
-        run.and_then(|r| self.run_row(r).or_else(|| self.index.run(r).ok().flatten())).is_some_and(|r| r.uid == peer.uid)
+        run.and_then(|r| self.run_row(r).or_else(|| self.index.run(r).ok().flatten()))
+            .is_some_and(|r| r.uid == peer.uid)
     }
 
     /// An epoch of the caller's run begins: a label, nothing else.
@@ -127,12 +177,20 @@ impl Engine {
         if label.is_empty() || label.len() > 256 || label.chars().any(char::is_control) {
             return Err("a mark is one line of at most 256 printable bytes".to_owned());
         }
-        let caller = crate::vfs::observer::Caller { tid: crate::vfs::observer::Tid(pid), uid: 0, gid: 0 };
+        let caller = crate::vfs::observer::Caller {
+            tid: crate::vfs::observer::Tid(pid),
+            uid: 0,
+            gid: 0,
+        };
         let Some(who) = self.callers.resolve(caller, false).first().copied() else {
             return Err("the caller is gone".to_owned());
         };
         self.callers.amend(who.run, |row| {
-            let n = row.meta.iter().filter(|(k, _)| k.starts_with("mark.")).count();
+            let n = row
+                .meta
+                .iter()
+                .filter(|(k, _)| k.starts_with("mark."))
+                .count();
             row.meta.push((format!("mark.{n}"), label.to_owned()));
         });
         let _ = self.scribe.send(super::Work::Run(who.run));

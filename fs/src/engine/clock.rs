@@ -5,7 +5,8 @@ use jiff::Timestamp;
 /// Now, to the millisecond.
 pub(super) fn now() -> String {
     let ms = Timestamp::now().as_millisecond();
-    Timestamp::from_millisecond(ms).map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |t| format!("{t:.3}"))
+    Timestamp::from_millisecond(ms)
+        .map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |t| format!("{t:.3}"))
 }
 
 #[cfg(test)]

@@ -21,7 +21,12 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(super) fn new(engine: &'a Engine, peer: &'a Peer) -> Self {
-        Self { engine, peer, readable: HashMap::new(), runs: HashMap::new() }
+        Self {
+            engine,
+            peer,
+            readable: HashMap::new(),
+            runs: HashMap::new(),
+        }
     }
 
     /// The daemon's own user and root see everything.
@@ -49,7 +54,10 @@ impl<'a> View<'a> {
         if let Some(known) = self.runs.get(&run) {
             return *known;
         }
-        let row = self.engine.run_row(run).or_else(|| self.engine.index.run(run).ok().flatten());
+        let row = self
+            .engine
+            .run_row(run)
+            .or_else(|| self.engine.index.run(run).ok().flatten());
         let answer = row.is_some_and(|r| r.uid == self.peer.uid);
         self.runs.insert(run, answer);
         answer
@@ -75,7 +83,10 @@ impl<'a> View<'a> {
     pub(super) fn used(&mut self, mut row: UseRow) -> UseRow {
         let known = self.all()
             || self.owns(row.run)
-            || row.path.as_ref().is_some_and(|p| self.reads(&p.as_path().to_owned()));
+            || row
+                .path
+                .as_ref()
+                .is_some_and(|p| self.reads(&p.as_path().to_owned()));
         if !known {
             row.path = None;
         }

@@ -30,17 +30,32 @@ pub(super) struct FactBook {
 impl FactBook {
     pub(super) fn new(programs: Programs) -> Self {
         let (ask, asked) = channel();
-        Self { programs, slots: DashMap::new(), past: DashMap::new(), ask: Mutex::new(Some(ask)), asked: Mutex::new(Some(asked)) }
+        Self {
+            programs,
+            slots: DashMap::new(),
+            past: DashMap::new(),
+            ask: Mutex::new(Some(ask)),
+            asked: Mutex::new(Some(asked)),
+        }
     }
 
     /// Notes a process at its first touch, and again when it runs another program. Cheap: the heavy part is `work`'s.
     pub(super) fn learn(&self, callers: &Callers, who: &Who) {
-        let Some(seen) = callers.seen(who) else { return };
+        let Some(seen) = callers.seen(who) else {
+            return;
+        };
         let key = (who.run, who.process);
-        if self.slots.get(&key).is_some_and(|s| Arc::ptr_eq(&s.seen, &seen)) {
+        if self
+            .slots
+            .get(&key)
+            .is_some_and(|s| Arc::ptr_eq(&s.seen, &seen))
+        {
             return;
         }
-        let slot = Arc::new(Slot { seen, facts: OnceLock::new() });
+        let slot = Arc::new(Slot {
+            seen,
+            facts: OnceLock::new(),
+        });
         self.slots.insert(key, Arc::clone(&slot));
         if let Some(ask) = &*lock(&self.ask) {
             // A worker that has ended finds nothing out; `of` does then.
@@ -50,7 +65,9 @@ impl FactBook {
 
     /// Looks closer at whoever was noted, until `close`. On a thread of its own.
     pub(super) fn work(&self) {
-        let Some(asked) = lock(&self.asked).take() else { return };
+        let Some(asked) = lock(&self.asked).take() else {
+            return;
+        };
         for slot in asked {
             slot.facts.get_or_init(|| self.programs.facts(&slot.seen));
         }
@@ -61,13 +78,19 @@ impl FactBook {
         let slot = self.slots.get(&(run, process)).map(|s| Arc::clone(&s));
         match slot {
             Some(slot) => Arc::clone(slot.facts.get_or_init(|| self.programs.facts(&slot.seen))),
-            None => self.past.get(&run).map_or_else(|| Arc::new(unknown()), |f| Arc::clone(&f)),
+            None => self
+                .past
+                .get(&run)
+                .map_or_else(|| Arc::new(unknown()), |f| Arc::clone(&f)),
         }
     }
 
     /// A run of an earlier life: what its row says is all there is.
     pub(super) fn remember(&self, row: &RunRow) {
-        let name = row.exe.as_ref().map(|e| String::from_utf8_lossy(e.base_name()).into_owned());
+        let name = row
+            .exe
+            .as_ref()
+            .map(|e| String::from_utf8_lossy(e.base_name()).into_owned());
         let facts = Facts {
             program: name.unwrap_or_else(|| "unknown".to_owned()),
             exe: row.exe.clone(),

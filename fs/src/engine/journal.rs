@@ -53,7 +53,13 @@ impl Journal {
         fs::create_dir_all(dir)?;
         let path = dir.join(format!("{instance}.jsonl"));
         let file = OpenOptions::new().append(true).create(true).open(&path)?;
-        Ok(Self { path, inner: Mutex::new(Inner { file, pending: Vec::new() }) })
+        Ok(Self {
+            path,
+            inner: Mutex::new(Inner {
+                file,
+                pending: Vec::new(),
+            }),
+        })
     }
 
     /// Queues a record: memory only, so that it may be called with the ledger locked.
@@ -110,7 +116,9 @@ pub fn left_behind(dir: &Path, own: InstanceId) -> io::Result<(Vec<Record>, Vec<
     };
     for entry in entries {
         let path = entry?.path();
-        let ours = path.file_stem().is_some_and(|s| s.as_encoded_bytes() == own.to_string().as_bytes());
+        let ours = path
+            .file_stem()
+            .is_some_and(|s| s.as_encoded_bytes() == own.to_string().as_bytes());
         if path.extension().is_some_and(|e| e == "jsonl") && !ours {
             files.push((fs::metadata(&path)?.modified()?, path));
         }
@@ -127,7 +135,10 @@ pub fn left_behind(dir: &Path, own: InstanceId) -> io::Result<(Vec<Record>, Vec<
         }
     }
     if bad > 0 {
-        tracing::warn!(lines = bad, "journal lines of an earlier life could not be read");
+        tracing::warn!(
+            lines = bad,
+            "journal lines of an earlier life could not be read"
+        );
     }
     Ok((records, files.into_iter().map(|(_, p)| p).collect()))
 }
@@ -142,7 +153,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (InstanceId([1; 16]), InstanceId([2; 16]));
         let journal = Journal::begin(dir.path(), a).unwrap();
-        let settled = Record::Settled(VersionId { node: NodeId([3; 16]), n: 7 });
+        let settled = Record::Settled(VersionId {
+            node: NodeId([3; 16]),
+            n: 7,
+        });
         journal.push(&settled);
         journal.push(&settled);
         journal.flush().unwrap();
@@ -152,6 +166,9 @@ mod tests {
         let (records, files) = left_behind(dir.path(), b).unwrap();
         assert_eq!(records, [settled]);
         assert_eq!(files.len(), 1);
-        assert!(left_behind(dir.path(), a).unwrap().0.is_empty(), "our own journal is not left behind");
+        assert!(
+            left_behind(dir.path(), a).unwrap().0.is_empty(),
+            "our own journal is not left behind"
+        );
     }
 }

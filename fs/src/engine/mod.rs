@@ -33,8 +33,8 @@ use atlas_manifests::index::Index;
 use atlas_manifests::layout::Layout;
 use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
 use atlas_manifests::seal::Sealer;
-use atlas_manifests::statement::ManifestRef;
 use atlas_manifests::shelf::Object;
+use atlas_manifests::statement::ManifestRef;
 use atlas_manifests::store::{Item, Store};
 use atlas_manifests::vocabulary::Confined;
 use dashmap::DashMap;
@@ -174,26 +174,42 @@ impl Engine {
     ///
     /// # Errors
     /// When the state cannot be used: damaged index, unreadable key, full disk.
-    pub fn start(options: StartOptions, backing: Arc<dyn Backing>) -> Result<Arc<Self>, StartError> {
+    pub fn start(
+        options: StartOptions,
+        backing: Arc<dyn Backing>,
+    ) -> Result<Arc<Self>, StartError> {
         let fail = |what: &str, e: &dyn std::fmt::Display| StartError(format!("{what}: {e}"));
-        let key = options.authority.issue(options.instance).map_err(|e| fail("authority", &e))?;
+        let key = options
+            .authority
+            .issue(options.instance)
+            .map_err(|e| fail("authority", &e))?;
         let sealer = Sealer::new(key).map_err(|e| fail("signing key", &e))?;
         let store = Arc::new(Store::open(&options.layout));
-        let index = Arc::new(Index::open(&options.layout.index(options.node)).map_err(|e| fail("index", &e))?);
+        let index = Arc::new(
+            Index::open(&options.layout.index(options.node)).map_err(|e| fail("index", &e))?,
+        );
         let journals = options.layout.journal(options.node);
         let (records, files) =
             journal::left_behind(&journals, options.instance).map_err(|e| fail("journal", &e))?;
-        let next = recovery::next_version(index.next_version().map_err(|e| fail("index", &e))?, &records, options.node);
-        let journal = Journal::begin(&journals, options.instance).map_err(|e| fail("journal", &e))?;
+        let next = recovery::next_version(
+            index.next_version().map_err(|e| fail("index", &e))?,
+            &records,
+            options.node,
+        );
+        let journal =
+            Journal::begin(&journals, options.instance).map_err(|e| fail("journal", &e))?;
         let frame = Frame {
             instance: options.instance,
             titles_withheld: options.titles_withheld,
         };
         let below = Arc::clone(&backing);
-        let programs =
-            Programs::new(&options.mountpoint, Box::new(move |path| below.open_path(path).ok()));
+        let programs = Programs::new(
+            &options.mountpoint,
+            Box::new(move |path| below.open_path(path).ok()),
+        );
         let below = Arc::clone(&backing);
-        let exclusions = LiveExclusions::new(options.config.clone(), move |path| below.open_path(path));
+        let exclusions =
+            LiveExclusions::new(options.config.clone(), move |path| below.open_path(path));
         let scribe = Scribe::new(Arc::clone(&index), Arc::clone(&store), sealer, frame);
         let (to_scribe, inbox) = mpsc::channel();
         let engine = Arc::new(Self {
@@ -269,10 +285,25 @@ impl Engine {
     /// Queues one effect. Called with the ledger locked: memory only.
     fn queue(&self, effect: Effect) {
         let work = match effect {
-            Effect::Digest { ticket, file, ended, expect } => {
-                let tree = if ended { self.trees.remove(&file).map(|(_, t)| t) } else { None };
+            Effect::Digest {
+                ticket,
+                file,
+                ended,
+                expect,
+            } => {
+                let tree = if ended {
+                    self.trees.remove(&file).map(|(_, t)| t)
+                } else {
+                    None
+                };
                 if let Some(pool) = self.pool.get() {
-                    pool.submit(Job { ticket: ticket.0, file, ended, tree, expect });
+                    pool.submit(Job {
+                        ticket: ticket.0,
+                        file,
+                        ended,
+                        tree,
+                        expect,
+                    });
                 }
                 return;
             }
@@ -356,7 +387,11 @@ impl Engine {
 
     /// Beside a mount that does not cover SOURCE, everybody can reach the backing files.
     pub(crate) fn confined(&self, said: Confined) -> Confined {
-        if self.options.in_place || said == Confined::Root { said } else { Confined::Open }
+        if self.options.in_place || said == Confined::Root {
+            said
+        } else {
+            Confined::Open
+        }
     }
 
     pub(crate) fn run_row(&self, run: RunId) -> Option<RunRow> {
@@ -368,17 +403,25 @@ impl Engine {
 
     /// `--sidecar`: the manifest also goes beside its file. The store has it in any case.
     pub(crate) fn beside(&self, row: &VersionRow, objects: &[Item]) {
-        let Some(source) = &self.options.sidecars else { return };
+        let Some(source) = &self.options.sidecars else {
+            return;
+        };
         let manifest = objects.iter().find(|o| o.object == Object::Manifest);
-        let (Some(manifest), Some(path), None) = (manifest, &row.path, row.members) else { return };
+        let (Some(manifest), Some(path), None) = (manifest, &row.path, row.members) else {
+            return;
+        };
         if let Err(e) = sidecar::write(source, path, &manifest.bytes) {
             tracing::warn!(error = %e, "no sidecar for {}", path.lossy().escape_debug());
         }
     }
 
     /// Digest of the configuration that was in force for a file.
-    pub(crate) fn config_digest(&self, path: Option<&PathBytes>) -> atlas_manifests::digest::Sha256 {
-        self.exclusions.digest(path.map_or(std::path::Path::new(""), PathBytes::as_path))
+    pub(crate) fn config_digest(
+        &self,
+        path: Option<&PathBytes>,
+    ) -> atlas_manifests::digest::Sha256 {
+        self.exclusions
+            .digest(path.map_or(std::path::Path::new(""), PathBytes::as_path))
     }
 
     /// Notes that seals wait, or no longer do.
@@ -410,7 +453,10 @@ impl Engine {
             let counts = lock(&self.ledger).counts();
             let left = self.pending();
             if left == 0 || Instant::now() >= deadline {
-                return Drained { sealed: counts.sealed, left };
+                return Drained {
+                    sealed: counts.sealed,
+                    left,
+                };
             }
             std::thread::sleep(TICK);
         }

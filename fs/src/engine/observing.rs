@@ -38,7 +38,11 @@ impl Engine {
             access: o.access,
             before: o.before,
             who: self.who(o.caller, o.access.write),
-            known: if fresh { self.known_identity(&o.before) } else { None },
+            known: if fresh {
+                self.known_identity(&o.before)
+            } else {
+                None
+            },
             excluded: (new || o.access.write) && self.exclusions.excluded(o.path),
             code: is_code(&path),
             inline: o.inline,
@@ -95,7 +99,13 @@ impl Observer for Engine {
     fn flushed(&self, handle: HandleId, caller: Caller, now: &FileIdentity) {
         let (who, closed, status) = self.callers.closing(caller);
         self.facts.learn(&self.callers, &who);
-        let flush = Flush { handle, who, closed, status, now: *now };
+        let flush = Flush {
+            handle,
+            who,
+            closed,
+            status,
+            now: *now,
+        };
         self.step(|l| l.flushed(&flush));
         self.settle_journal();
     }
@@ -106,7 +116,14 @@ impl Observer for Engine {
         self.settle_journal();
     }
 
-    fn changed(&self, file: FileKey, handle: Option<HandleId>, path: &Path, how: Change, caller: Caller) {
+    fn changed(
+        &self,
+        file: FileKey,
+        handle: Option<HandleId>,
+        path: &Path,
+        how: Change,
+        caller: Caller,
+    ) {
         // Lengths and holes made outside write(2): the bytes are read again instead of guessed.
         self.trees.remove(&file);
         tracing::trace!(?how, "changed without a write");
@@ -118,12 +135,17 @@ impl Observer for Engine {
                 }
             }
             None => {
-                let Ok(now) = self.backing.identity(file) else { return };
+                let Ok(now) = self.backing.identity(file) else {
+                    return;
+                };
                 let path_bytes = PathBytes::from(path);
                 let opening = Opening {
                     handle: HandleId(u64::MAX),
                     file,
-                    access: Access { write: true, ..Access::default() },
+                    access: Access {
+                        write: true,
+                        ..Access::default()
+                    },
                     before: now,
                     who,
                     known: None,
@@ -182,7 +204,12 @@ impl Observer for Engine {
         }
     }
 
-    fn attribute(&self, file: FileKey, name: &[u8], caller: Caller) -> Option<Result<Vec<u8>, Errno>> {
+    fn attribute(
+        &self,
+        file: FileKey,
+        name: &[u8],
+        caller: Caller,
+    ) -> Option<Result<Vec<u8>, Errno>> {
         self.virtual_attribute(file, name, caller)
     }
 

@@ -14,9 +14,17 @@ use crate::ledger::{Digested, Known, Ticket, Undigested};
 impl Engine {
     /// A digest job ended, or has something to say. Called on the pool's threads.
     pub(super) fn outcome(&self, outcome: Outcome) {
-        let Some(outcome) = self.registrations.take(outcome) else { return };
+        let Some(outcome) = self.registrations.take(outcome) else {
+            return;
+        };
         match outcome {
-            Outcome::Done { ticket, digests, quiet, identity, head } => {
+            Outcome::Done {
+                ticket,
+                digests,
+                quiet,
+                identity,
+                head,
+            } => {
                 let ticket = Ticket(ticket);
                 let (path, version) = {
                     let ledger = lock(&self.ledger);
@@ -24,15 +32,33 @@ impl Engine {
                 };
                 let Some(path) = path else { return };
                 let kind = sniff(path.base_name(), &head, digests.size);
-                let known = if version { None } else { self.known_content(&digests) };
+                let known = if version {
+                    None
+                } else {
+                    self.known_content(&digests)
+                };
                 let (media_type, types) = (kind.media_type, kind.types);
-                self.step(|l| l.digested(ticket, Digested { digests, quiet, identity, media_type, types, known }));
+                self.step(|l| {
+                    l.digested(
+                        ticket,
+                        Digested {
+                            digests,
+                            quiet,
+                            identity,
+                            media_type,
+                            types,
+                            known,
+                        },
+                    )
+                });
             }
             Outcome::Held { ticket } => self.step(|l| l.lingers(Ticket(ticket))),
             Outcome::Changed { ticket, identity } => {
                 self.step(|l| l.undigested(Ticket(ticket), Undigested::Changed(identity)));
             }
-            Outcome::Gone { ticket } => self.step(|l| l.undigested(Ticket(ticket), Undigested::Gone)),
+            Outcome::Gone { ticket } => {
+                self.step(|l| l.undigested(Ticket(ticket), Undigested::Gone))
+            }
             Outcome::Failed { ticket, error } => {
                 self.step(|l| l.undigested(Ticket(ticket), Undigested::Failed(error)));
             }
@@ -52,15 +78,24 @@ impl Engine {
 
     /// Content that some node of ours sealed is that version, wherever it lies now.
     fn known_content(&self, digests: &Digests) -> Option<Known> {
-        let prefix = DigestPrefix { alg: Some(Blake3::ALG), hex: digests.blake3.hex() };
+        let prefix = DigestPrefix {
+            alg: Some(Blake3::ALG),
+            hex: digests.blake3.hex(),
+        };
         let rows = self.index.by_digest(&prefix).ok()?;
-        let row = rows.into_iter().rev().find(|r| r.digests == Some(*digests) && r.manifest.is_some())?;
+        let row = rows
+            .into_iter()
+            .rev()
+            .find(|r| r.digests == Some(*digests) && r.manifest.is_some())?;
         self.known(row)
     }
 
     pub(super) fn known(&self, row: VersionRow) -> Option<Known> {
         let digests = row.digests?;
-        if !matches!(row.state, State::Sealed | State::Logged | State::Unattested | State::Excluded) {
+        if !matches!(
+            row.state,
+            State::Sealed | State::Logged | State::Unattested | State::Excluded
+        ) {
             return None;
         }
         let set = self.set_of(&row);
@@ -77,7 +112,9 @@ impl Engine {
 
     /// The registered set that a member's row points to by its parent.
     fn set_of(&self, row: &VersionRow) -> Option<Known> {
-        let NodeRef::Content(_) = row.node else { return None };
+        let NodeRef::Content(_) = row.node else {
+            return None;
+        };
         let set = self.index.versions(&[row.parent?]).ok()?.pop()??;
         set.members?;
         Some(Known {

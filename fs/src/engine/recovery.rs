@@ -71,11 +71,16 @@ impl Engine {
         let mut left = sort(records);
         left.ended.retain(|node, _| !self.settled_in_index(*node));
         if !left.ended.is_empty() {
-            tracing::info!(versions = left.ended.len(), "recovered: sealing what an earlier life had not");
+            tracing::info!(
+                versions = left.ended.len(),
+                "recovered: sealing what an earlier life had not"
+            );
         }
         let runs: BTreeSet<RunId> = left.ended.values().filter_map(|r| r.run).collect();
         for run in runs {
-            let Some(row) = left.runs.get(&run) else { continue };
+            let Some(row) = left.runs.get(&run) else {
+                continue;
+            };
             let _ = self.scribe.send(Work::Restored(Box::new(row.clone())));
             self.facts.remember(row);
             let uses = left.uses.remove(&run).unwrap_or_default();
@@ -95,9 +100,16 @@ impl Engine {
     }
 
     fn settled_in_index(&self, node: NodeRef) -> bool {
-        let row = self.index.versions(&[node]).ok().and_then(|mut v| v.pop().flatten());
+        let row = self
+            .index
+            .versions(&[node])
+            .ok()
+            .and_then(|mut v| v.pop().flatten());
         row.is_some_and(|r| {
-            !matches!(r.state, State::Open | State::Held | State::Digesting | State::Waiting)
+            !matches!(
+                r.state,
+                State::Open | State::Held | State::Digesting | State::Waiting
+            )
         })
     }
 

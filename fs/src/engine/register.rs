@@ -143,23 +143,37 @@ impl Engine {
         say: &mut dyn FnMut(Say) -> io::Result<()>,
     ) -> Result<VersionRow, Stop> {
         let shown = path.lossy().escape_debug().to_string();
-        let clean = path.as_path().components().all(|c| matches!(c, Component::Normal(_)));
+        let clean = path
+            .as_path()
+            .components()
+            .all(|c| matches!(c, Component::Normal(_)));
         if !clean {
-            return Err(Stop::Said(format!("{shown}: not a path below the source directory")));
+            return Err(Stop::Said(format!(
+                "{shown}: not a path below the source directory"
+            )));
         }
         let mut view = View::new(self, peer);
         if !view.reads(path.as_path()) {
-            return Err(Stop::Said(format!("{shown}: cannot be read by you; register what you can read")));
+            return Err(Stop::Said(format!(
+                "{shown}: cannot be read by you; register what you can read"
+            )));
         }
-        let file = self.backing.open_path(path.as_path()).map_err(|e| format!("{shown}: {e}"))?;
+        let file = self
+            .backing
+            .open_path(path.as_path())
+            .map_err(|e| format!("{shown}: {e}"))?;
         let meta = file.metadata().map_err(|e| format!("{shown}: {e}"))?;
         if meta.is_file() {
             if meta.len() == 0 {
-                return Err(Stop::Said(format!("{shown}: it is empty; empty files have no manifest")));
+                return Err(Stop::Said(format!(
+                    "{shown}: it is empty; empty files have no manifest"
+                )));
             }
             drop(file);
             let mut digested = self.digest_all(&[path.as_path().to_owned()], say)?;
-            let d = digested.pop().ok_or_else(|| format!("{shown}: it was not digested"))?;
+            let d = digested
+                .pop()
+                .ok_or_else(|| format!("{shown}: it was not digested"))?;
             let kind = sniff(d.path.base_name(), &d.head, d.digests.size);
             let row = self.seal_registration(Registration {
                 version: lock(&self.ledger).reserve(),
@@ -178,12 +192,16 @@ impl Engine {
             return Ok(row);
         }
         if !meta.is_dir() {
-            return Err(Stop::Said(format!("{shown}: not a regular file or directory")));
+            return Err(Stop::Said(format!(
+                "{shown}: not a regular file or directory"
+            )));
         }
         drop(file);
         let files = self.members_of(path.as_path(), &mut view)?;
         if files.is_empty() {
-            return Err(Stop::Said(format!("{shown}: holds no file that can be registered")));
+            return Err(Stop::Said(format!(
+                "{shown}: holds no file that can be registered"
+            )));
         }
         let digested = self.digest_all(&files, say)?;
         self.seal_set(path, name, author, &digested)
@@ -197,10 +215,20 @@ impl Engine {
         digested: &[Digested],
     ) -> Result<VersionRow, Stop> {
         let below = |d: &Digested| PathBytes(d.path.0[path.0.len() + 1..].to_vec());
-        let members = digested.iter().map(|d| Member { path: below(d), digests: d.digests }).collect();
+        let members = digested
+            .iter()
+            .map(|d| Member {
+                path: below(d),
+                digests: d.digests,
+            })
+            .collect();
         let list = MemberList::new(members).map_err(|e| e.to_string())?;
         let bytes = list.encode();
-        let quiet = digested.iter().map(|d| d.quiet).max().unwrap_or(Quiet::Proven);
+        let quiet = digested
+            .iter()
+            .map(|d| d.quiet)
+            .max()
+            .unwrap_or(Quiet::Proven);
         let row = self.seal_registration(Registration {
             version: lock(&self.ledger).reserve(),
             path: path.clone(),
@@ -216,8 +244,13 @@ impl Engine {
         })?;
         for d in digested.iter().filter(|d| d.digests.size > 0) {
             self.recognise(d, &row);
-            if self.known_identity(&d.identity).is_none_or(|k| matches!(k.node, NodeRef::Content(_))) {
-                let _ = self.scribe.send(Work::Version(Box::new(member_row(d, &row))));
+            if self
+                .known_identity(&d.identity)
+                .is_none_or(|k| matches!(k.node, NodeRef::Content(_)))
+            {
+                let _ = self
+                    .scribe
+                    .send(Work::Version(Box::new(member_row(d, &row))));
             }
         }
         Ok(row)
@@ -225,7 +258,11 @@ impl Engine {
 
     /// The ledger may have seen the file before it was registered.
     fn recognise(&self, d: &Digested, row: &VersionRow) {
-        let row = if row.members.is_some() { member_row(d, row) } else { row.clone() };
+        let row = if row.members.is_some() {
+            member_row(d, row)
+        } else {
+            row.clone()
+        };
         if let Some(known) = self.known(row) {
             self.step(|l| l.registered(d.file, d.identity, &known));
         }
@@ -235,8 +272,11 @@ impl Engine {
         let (tell, told) = channel();
         *lock(&registration.tell) = Some(tell);
         let shown = registration.path.lossy().escape_debug().to_string();
-        self.scribe.send(Work::Register(Arc::new(registration))).map_err(|_| "the daemon is stopping".to_owned())?;
-        told.recv().map_err(|_| format!("{shown}: the daemon stopped before it was sealed"))?
+        self.scribe
+            .send(Work::Register(Arc::new(registration)))
+            .map_err(|_| "the daemon is stopping".to_owned())?;
+        told.recv()
+            .map_err(|_| format!("{shown}: the daemon stopped before it was sealed"))?
     }
 
     /// Regular files below a directory, in order; links, excluded files and our own state are left out.
@@ -245,7 +285,10 @@ impl Engine {
         let mut dirs = vec![top.to_owned()];
         while let Some(dir) = dirs.pop() {
             let shown = dir.display().to_string().escape_debug().to_string();
-            let file = self.backing.open_path(&dir).map_err(|e| format!("{shown}: {e}"))?;
+            let file = self
+                .backing
+                .open_path(&dir)
+                .map_err(|e| format!("{shown}: {e}"))?;
             for entry in Dir::read_from(&file).map_err(|e| format!("{shown}: {e}"))? {
                 let entry = entry.map_err(|e| format!("{shown}: {e}"))?;
                 let name = entry.file_name().to_bytes();
@@ -261,14 +304,18 @@ impl Engine {
                     FileType::RegularFile => {
                         if !view.reads(&path) {
                             let shown = path.display().to_string().escape_debug().to_string();
-                            return Err(format!("{shown}: cannot be read by you; a set holds all files of its directory"));
+                            return Err(format!(
+                                "{shown}: cannot be read by you; a set holds all files of its directory"
+                            ));
                         }
                         out.push(path);
                     }
                     _ => {}
                 }
                 if out.len() > MAX_MEMBERS {
-                    return Err(format!("more than {MAX_MEMBERS} files; register its subdirectories"));
+                    return Err(format!(
+                        "more than {MAX_MEMBERS} files; register its subdirectories"
+                    ));
                 }
             }
         }
@@ -276,22 +323,41 @@ impl Engine {
         Ok(out)
     }
 
-    fn digest_all(&self, paths: &[PathBuf], say: &mut dyn FnMut(Say) -> io::Result<()>) -> Result<Vec<Digested>, Stop> {
+    fn digest_all(
+        &self,
+        paths: &[PathBuf],
+        say: &mut dyn FnMut(Say) -> io::Result<()>,
+    ) -> Result<Vec<Digested>, Stop> {
         let (tell, told) = channel();
         let mut out: Vec<Option<Digested>> = Vec::new();
         out.resize_with(paths.len(), || None);
-        let mut flying: std::collections::HashMap<u64, (usize, FileKey)> = std::collections::HashMap::new();
+        let mut flying: std::collections::HashMap<u64, (usize, FileKey)> =
+            std::collections::HashMap::new();
         let (mut bytes, mut done) = (0u64, 0u64);
         let mut next = 0;
         let mut said = std::time::Instant::now();
         while next < paths.len() || !flying.is_empty() {
             while next < paths.len() && flying.len() < AT_ONCE {
                 let shown = paths[next].display().to_string().escape_debug().to_string();
-                let file = self.backing.open_path(&paths[next]).map_err(|e| format!("{shown}: {e}"))?;
-                let key = self.backing.key_of(&file).map_err(|e| format!("{shown}: {e}"))?;
-                let Some(pool) = self.pool() else { return Err(Stop::Said("the daemon is stopping".to_owned())) };
+                let file = self
+                    .backing
+                    .open_path(&paths[next])
+                    .map_err(|e| format!("{shown}: {e}"))?;
+                let key = self
+                    .backing
+                    .key_of(&file)
+                    .map_err(|e| format!("{shown}: {e}"))?;
+                let Some(pool) = self.pool() else {
+                    return Err(Stop::Said("the daemon is stopping".to_owned()));
+                };
                 let ticket = self.registrations.expect(tell.clone());
-                pool.submit(Job { ticket, file: key, ended: false, tree: None, expect: None });
+                pool.submit(Job {
+                    ticket,
+                    file: key,
+                    ended: false,
+                    tree: None,
+                    expect: None,
+                });
                 flying.insert(ticket, (next, key));
                 next += 1;
             }
@@ -303,7 +369,12 @@ impl Engine {
             }
             if said.elapsed().as_millis() >= 100 {
                 said = std::time::Instant::now();
-                say(Say::Progress { files: done, of_files: paths.len() as u64, bytes }).map_err(Stop::Gone)?;
+                say(Say::Progress {
+                    files: done,
+                    of_files: paths.len() as u64,
+                    bytes,
+                })
+                .map_err(Stop::Gone)?;
             }
         }
         Ok(out.into_iter().flatten().collect())
@@ -315,20 +386,41 @@ impl Engine {
         paths: &[PathBuf],
         flying: &std::collections::HashMap<u64, (usize, FileKey)>,
     ) -> Result<(u64, Digested), String> {
-        let outcome = told.recv().map_err(|_| "the daemon is stopping".to_owned())?;
+        let outcome = told
+            .recv()
+            .map_err(|_| "the daemon is stopping".to_owned())?;
         let name = |ticket: u64| {
-            let path = flying.get(&ticket).map(|(at, _)| paths[*at].display().to_string());
+            let path = flying
+                .get(&ticket)
+                .map(|(at, _)| paths[*at].display().to_string());
             path.unwrap_or_default().escape_debug().to_string()
         };
         match outcome {
-            Outcome::Done { ticket, digests, quiet, identity, head } => {
+            Outcome::Done {
+                ticket,
+                digests,
+                quiet,
+                identity,
+                head,
+            } => {
                 let (at, file) = flying.get(&ticket).copied().ok_or("a digest came twice")?;
                 let path = PathBytes::from(paths[at].as_path());
-                Ok((ticket, Digested { path, file, digests, identity, quiet, head }))
+                Ok((
+                    ticket,
+                    Digested {
+                        path,
+                        file,
+                        digests,
+                        identity,
+                        quiet,
+                        head,
+                    },
+                ))
             }
-            Outcome::Changed { ticket, .. } => {
-                Err(format!("{}: changed while it was digested; register it when nobody writes it", name(ticket)))
-            }
+            Outcome::Changed { ticket, .. } => Err(format!(
+                "{}: changed while it was digested; register it when nobody writes it",
+                name(ticket)
+            )),
             Outcome::Gone { ticket } => Err(format!("{}: was deleted meanwhile", name(ticket))),
             Outcome::Failed { ticket, error } => Err(format!("{}: {error}", name(ticket))),
             Outcome::Held { .. } => Err("a registration was held".to_owned()),

@@ -59,14 +59,28 @@ pub(super) struct Signed {
 
 impl Scribe {
     pub(super) fn new(index: Arc<Index>, store: Arc<Store>, sealer: Sealer, frame: Frame) -> Self {
-        Self { index, store, sealer, frame, sets: Sets::default(), runs: HashMap::new(), parked: Vec::new(), unsynced: false, synced: Instant::now() }
+        Self {
+            index,
+            store,
+            sealer,
+            frame,
+            sets: Sets::default(),
+            runs: HashMap::new(),
+            parked: Vec::new(),
+            unsynced: false,
+            synced: Instant::now(),
+        }
     }
 
     /// Works until told to stop or until nobody is left to tell it anything.
     pub(super) fn work(mut self, engine: &Engine, inbox: &Receiver<Work>) {
         let mut retry_at: Option<Instant> = None;
         loop {
-            let patience = if self.parked.is_empty() && !self.unsynced { Duration::from_secs(3600) } else { RETRY };
+            let patience = if self.parked.is_empty() && !self.unsynced {
+                Duration::from_secs(3600)
+            } else {
+                RETRY
+            };
             let mut work = match inbox.recv_timeout(patience) {
                 Ok(first) => vec![first],
                 Err(RecvTimeoutError::Timeout) => Vec::new(),
@@ -78,7 +92,11 @@ impl Scribe {
                 work.push(more);
             }
             let due = retry_at.is_none_or(|at| Instant::now() >= at);
-            let mut signed = if due { std::mem::take(&mut self.parked) } else { Vec::new() };
+            let mut signed = if due {
+                std::mem::take(&mut self.parked)
+            } else {
+                Vec::new()
+            };
             let stop = self.round(engine, work, &mut signed);
             self.settle_index(engine, stop);
             retry_at = (!self.parked.is_empty()).then(|| Instant::now() + RETRY);
@@ -140,7 +158,8 @@ impl Scribe {
                         engine.unsealable(plan.ticket, why);
                     }
                 },
-                Work::Register(registration) => match self.sign_registration(engine, &registration) {
+                Work::Register(registration) => match self.sign_registration(engine, &registration)
+                {
                     Ok(s) => signed.push(s),
                     Err(why) => registration.answer(Err(why)),
                 },
@@ -173,10 +192,20 @@ impl Scribe {
     fn sign(&mut self, engine: &Engine, plan: &Plan) -> Result<Signed, String> {
         let (head, segment) = self.sets.commit(plan.run, plan.leaves.clone(), plan.cut);
         let facts = engine.facts.of(plan.run, plan.row.process);
-        let run = self.run_row(engine, plan.run).ok_or_else(|| format!("nothing is known of {}", plan.run))?;
+        let run = self
+            .run_row(engine, plan.run)
+            .ok_or_else(|| format!("nothing is known of {}", plan.run))?;
         let sealed_at = now();
-        let Some((statement, fields)) =
-            state(&self.frame, plan, head, &run, &facts, engine.config_digest(plan.row.path.as_ref()), &sealed_at).map_err(|e| e.to_string())?
+        let Some((statement, fields)) = state(
+            &self.frame,
+            plan,
+            head,
+            &run,
+            &facts,
+            engine.config_digest(plan.row.path.as_ref()),
+            &sealed_at,
+        )
+        .map_err(|e| e.to_string())?
         else {
             return Err("it was never digested".to_owned());
         };
@@ -186,8 +215,12 @@ impl Scribe {
         row.manifest = Some(sealed.reference);
         row.input_set = Some(head);
         row.sealed_at = Some(sealed_at);
-        let record =
-            PrivateRecord { manifest: sealed.reference.sha256, fields, row: row.clone(), run: Some(run) };
+        let record = PrivateRecord {
+            manifest: sealed.reference.sha256,
+            fields,
+            row: row.clone(),
+            run: Some(run),
+        };
         let mut objects = Vec::new();
         if let Some((root, bytes)) = segment {
             objects.push(Item::inputs(root, bytes));
@@ -208,7 +241,8 @@ impl Scribe {
     fn sign_registration(&self, engine: &Engine, r: &Arc<Registration>) -> Result<Signed, String> {
         let sealed_at = now();
         let config = engine.config_digest(Some(&r.path));
-        let (statement, fields) = registered(&self.frame, r, config, &sealed_at).map_err(|e| e.to_string())?;
+        let (statement, fields) =
+            registered(&self.frame, r, config, &sealed_at).map_err(|e| e.to_string())?;
         let sealed = self.sealer.seal(&statement).map_err(|e| e.to_string())?;
         let row = VersionRow {
             node: NodeRef::Version(r.version),
@@ -236,7 +270,12 @@ impl Scribe {
             sealed_at: Some(sealed_at),
             identity: r.identity,
         };
-        let record = PrivateRecord { manifest: sealed.reference.sha256, fields, row: row.clone(), run: None };
+        let record = PrivateRecord {
+            manifest: sealed.reference.sha256,
+            fields,
+            row: row.clone(),
+            run: None,
+        };
         let mut objects = Vec::new();
         if let Some(members) = &r.members {
             objects.push(Item::members(members.encode()));
@@ -258,7 +297,10 @@ impl Scribe {
         if signed.is_empty() {
             return Vec::new();
         }
-        let objects: Vec<Item> = signed.iter().flat_map(|s| s.objects.iter().cloned()).collect();
+        let objects: Vec<Item> = signed
+            .iter()
+            .flat_map(|s| s.objects.iter().cloned())
+            .collect();
         match self.store.put_many(&objects) {
             Ok(()) => {
                 engine.storing(None);
@@ -273,19 +315,35 @@ impl Scribe {
     }
 
     fn run_row(&mut self, engine: &Engine, run: RunId) -> Option<RunRow> {
-        let mut row = engine.run_row(run).or_else(|| self.runs.get(&run).cloned())?;
+        let mut row = engine
+            .run_row(run)
+            .or_else(|| self.runs.get(&run).cloned())?;
         let facts = engine.facts.of(run, 0);
         row.git = row.git.or_else(|| facts.git.clone());
-        row.python = row.python.or_else(|| facts.python.as_ref().map(|(p, _)| p.clone()));
+        row.python = row
+            .python
+            .or_else(|| facts.python.as_ref().map(|(p, _)| p.clone()));
         row.script = row.script.or_else(|| facts.script.clone());
         row.confined = engine.confined(row.confined);
         Some(row)
     }
 
     fn write_rows(&mut self, engine: &Engine, rows: Rows) {
-        let runs: Vec<RunRow> = rows.runs.iter().filter_map(|r| self.run_row(engine, *r)).collect();
-        let versions = rows.versions.into_iter().map(|row| self.completed(row)).collect();
-        let batch = Batch { versions, uses: rows.uses, runs };
+        let runs: Vec<RunRow> = rows
+            .runs
+            .iter()
+            .filter_map(|r| self.run_row(engine, *r))
+            .collect();
+        let versions = rows
+            .versions
+            .into_iter()
+            .map(|row| self.completed(row))
+            .collect();
+        let batch = Batch {
+            versions,
+            uses: rows.uses,
+            runs,
+        };
         if batch.versions.is_empty() && batch.uses.is_empty() && batch.runs.is_empty() {
             return;
         }
@@ -297,7 +355,11 @@ impl Scribe {
 
     /// The ledger does not know times and heads: what the index remembers of them stays.
     fn completed(&self, mut row: VersionRow) -> VersionRow {
-        let known = self.index.versions(&[row.node]).ok().and_then(|mut v| v.pop().flatten());
+        let known = self
+            .index
+            .versions(&[row.node])
+            .ok()
+            .and_then(|mut v| v.pop().flatten());
         if let Some(known) = known {
             row.ended_at = known.ended_at.or(row.ended_at);
             row.sealed_at = row.sealed_at.or(known.sealed_at);
@@ -363,4 +425,3 @@ impl Rows {
         }
     }
 }
-

@@ -23,7 +23,12 @@ struct Growing {
 
 impl Sets {
     /// Appends leaves, and says which head a version with this cut commits to; with the segment to store, when there is a new one.
-    pub(super) fn commit(&mut self, run: RunId, leaves: Vec<Leaf>, cut: u64) -> (SetHead, Option<(Sha256, Vec<u8>)>) {
+    pub(super) fn commit(
+        &mut self,
+        run: RunId,
+        leaves: Vec<Leaf>,
+        cut: u64,
+    ) -> (SetHead, Option<(Sha256, Vec<u8>)>) {
         let set = self.runs.entry(run).or_default();
         for leaf in leaves {
             set.tree.push(&leaf);
@@ -35,10 +40,19 @@ impl Sets {
             return (head, None);
         }
         // A cut between two earlier ones shares its beginning with them and ends in a segment of its own.
-        let before = set.ends.iter().copied().filter(|e| *e < cut).max().unwrap_or(0);
+        let before = set
+            .ends
+            .iter()
+            .copied()
+            .filter(|e| *e < cut)
+            .max()
+            .unwrap_or(0);
         let prev = set.tree.head_at(before).unwrap_or_else(empty_head);
         let (from, to) = (place(before), place(cut));
-        let segment = Segment { prev, leaves: set.leaves[from..to].to_vec() };
+        let segment = Segment {
+            prev,
+            leaves: set.leaves[from..to].to_vec(),
+        };
         set.ends.push(cut);
         (head, Some((head.root, segment.encode())))
     }
@@ -70,11 +84,20 @@ mod tests {
 
     #[test]
     fn a_cut_that_is_sealed_late_can_still_be_collected() {
-        let run = RunId { instance: InstanceId([1; 16]), n: 1 };
+        let run = RunId {
+            instance: InstanceId([1; 16]),
+            n: 1,
+        };
         let mut sets = Sets::default();
         let mut stored = HashMap::new();
         let mut heads = Vec::new();
-        let steps = [((0..3).map(leaf).collect(), 3), ((3..10).map(leaf).collect(), 10), (vec![], 7), (vec![], 7), (vec![], 0)];
+        let steps = [
+            ((0..3).map(leaf).collect(), 3),
+            ((3..10).map(leaf).collect(), 10),
+            (vec![], 7),
+            (vec![], 7),
+            (vec![], 0),
+        ];
         for (leaves, cut) in steps {
             let (head, segment) = sets.commit(run, leaves, cut);
             stored.extend(segment);

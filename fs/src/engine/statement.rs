@@ -37,8 +37,13 @@ pub(super) fn state(
     config: Sha256,
     sealed_at: &str,
 ) -> Result<Option<(Statement, BTreeMap<String, Opening>)>, PrivateError> {
-    let (Some(digests), row) = (plan.row.digests, &plan.row) else { return Ok(None) };
-    let title = row.path.as_ref().map(|p| String::from_utf8_lossy(p.base_name()).into_owned());
+    let (Some(digests), row) = (plan.row.digests, &plan.row) else {
+        return Ok(None);
+    };
+    let title = row
+        .path
+        .as_ref()
+        .map(|p| String::from_utf8_lossy(p.base_name()).into_owned());
     let (withheld, openings) = withhold(hidden(plan, run, facts, frame.titles_withheld))?;
     let mut inputs = plan.inputs.clone();
     let mut parent = plan.parent.clone();
@@ -52,7 +57,10 @@ pub(super) fn state(
         title: title.filter(|_| !frame.titles_withheld),
         asset: Asset {
             digests,
-            media_type: row.media_type.clone().unwrap_or_else(|| "application/octet-stream".to_owned()),
+            media_type: row
+                .media_type
+                .clone()
+                .unwrap_or_else(|| "application/octet-stream".to_owned()),
             types: plan.types.clone(),
         },
         sealed_at: sealed_at.to_owned(),
@@ -96,7 +104,13 @@ fn hidden(plan: &Plan, run: &RunRow, facts: &Facts, title: bool) -> BTreeMap<Str
     };
     put("path", plan.row.path.as_ref().map(|p| json!(p)));
     if title {
-        put("title", plan.row.path.as_ref().map(|p| json!(String::from_utf8_lossy(p.base_name()))));
+        put(
+            "title",
+            plan.row
+                .path
+                .as_ref()
+                .map(|p| json!(String::from_utf8_lossy(p.base_name()))),
+        );
     }
     put("argv", Some(json!(facts.argv)));
     put("cwd", facts.cwd.as_ref().map(|c| json!(c)));
@@ -105,8 +119,14 @@ fn hidden(plan: &Plan, run: &RunRow, facts: &Facts, title: bool) -> BTreeMap<Str
     put("user", Some(json!(facts.user)));
     put("script", facts.script.as_ref().map(|c| json!(c)));
     put("env", Some(json!(facts.env_names)));
-    put("python", facts.python.as_ref().map(|(_, lines)| json!(lines)));
-    put("run", Some(json!({ "argv": run.argv, "cwd": run.cwd, "exe": run.exe })));
+    put(
+        "python",
+        facts.python.as_ref().map(|(_, lines)| json!(lines)),
+    );
+    put(
+        "run",
+        Some(json!({ "argv": run.argv, "cwd": run.cwd, "exe": run.exe })),
+    );
     fields
 }
 
@@ -122,7 +142,11 @@ pub(super) fn registered(
     let statement = Statement {
         version: r.version,
         title: Some(title).filter(|_| !frame.titles_withheld),
-        asset: Asset { digests: r.digests, media_type: r.media_type.clone(), types: r.types.clone() },
+        asset: Asset {
+            digests: r.digests,
+            media_type: r.media_type.clone(),
+            types: r.types.clone(),
+        },
         sealed_at: sealed_at.to_owned(),
         closed: Closed::Explicit,
         status: None,
@@ -132,7 +156,10 @@ pub(super) fn registered(
         inputs: Vec::new(),
         input_set: empty_head(),
         members: r.members.as_ref().map(MemberList::head),
-        origin: Origin::Registered { name: r.name.clone(), author: r.author.clone() },
+        origin: Origin::Registered {
+            name: r.name.clone(),
+            author: r.author.clone(),
+        },
         withheld,
         config,
         instance: frame.instance,

@@ -20,7 +20,9 @@ impl Engine {
             warnings.push(format!("{outside} requests came from outside the daemon's pid namespace and were credited to every open run"));
         }
         if gone > 0 {
-            warnings.push(format!("{gone} requests came from processes that were gone before they could be looked at"));
+            warnings.push(format!(
+                "{gone} requests came from processes that were gone before they could be looked at"
+            ));
         }
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -52,20 +54,68 @@ impl Engine {
         let (outside, gone) = self.callers.unnamed();
         let queued = self.pool().map_or(0, |p| p.queued() as u64);
         let figures: [(&str, &str, &str, u64); 9] = [
-            ("atlas_versions_open", "gauge", "Versions open or held.", counts.open),
-            ("atlas_versions_pending", "gauge", "Versions that ended and are not sealed.", counts.pending),
-            ("atlas_versions_sealed_total", "counter", "Versions sealed by this instance.", counts.sealed),
-            ("atlas_behind_total", "counter", "Contents that changed without the mount having seen it.", counts.behind),
-            ("atlas_digests_queued", "gauge", "Digest jobs queued.", queued),
-            ("atlas_callers_outside_total", "counter", "Requests from outside the daemon's pid namespace.", outside),
-            ("atlas_callers_gone_total", "counter", "Requests whose process was gone at once.", gone),
-            ("atlas_self_requests_total", "counter", "Requests of the daemon to its own mount; must be 0.", self.self_requests()),
-            ("atlas_store_waiting", "gauge", "1 while seals wait for the store.", u64::from(lock(&self.trouble).is_some())),
+            (
+                "atlas_versions_open",
+                "gauge",
+                "Versions open or held.",
+                counts.open,
+            ),
+            (
+                "atlas_versions_pending",
+                "gauge",
+                "Versions that ended and are not sealed.",
+                counts.pending,
+            ),
+            (
+                "atlas_versions_sealed_total",
+                "counter",
+                "Versions sealed by this instance.",
+                counts.sealed,
+            ),
+            (
+                "atlas_behind_total",
+                "counter",
+                "Contents that changed without the mount having seen it.",
+                counts.behind,
+            ),
+            (
+                "atlas_digests_queued",
+                "gauge",
+                "Digest jobs queued.",
+                queued,
+            ),
+            (
+                "atlas_callers_outside_total",
+                "counter",
+                "Requests from outside the daemon's pid namespace.",
+                outside,
+            ),
+            (
+                "atlas_callers_gone_total",
+                "counter",
+                "Requests whose process was gone at once.",
+                gone,
+            ),
+            (
+                "atlas_self_requests_total",
+                "counter",
+                "Requests of the daemon to its own mount; must be 0.",
+                self.self_requests(),
+            ),
+            (
+                "atlas_store_waiting",
+                "gauge",
+                "1 while seals wait for the store.",
+                u64::from(lock(&self.trouble).is_some()),
+            ),
         ];
         let mut out = String::new();
         for (name, kind, help, value) in figures {
             // Writing to a String cannot fail.
-            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+            let _ = write!(
+                out,
+                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
+            );
         }
         out
     }

@@ -19,10 +19,19 @@ const SEAL_WAIT: Duration = Duration::from_secs(5);
 const SYNC_WAIT: Duration = Duration::from_millis(900);
 
 impl Engine {
-    pub(super) fn virtual_attribute(&self, file: FileKey, name: &[u8], _caller: Caller) -> Option<Result<Vec<u8>, Errno>> {
+    pub(super) fn virtual_attribute(
+        &self,
+        file: FileKey,
+        name: &[u8],
+        _caller: Caller,
+    ) -> Option<Result<Vec<u8>, Errno>> {
         match name {
-            b"user.atlas.state" => Some(self.file_row(file).map(|(state, _)| state.as_str().into())),
-            b"user.atlas.digest" => Some(self.settled(file, |row| row.digests.map(|d| d.blake3.to_string()))),
+            b"user.atlas.state" => {
+                Some(self.file_row(file).map(|(state, _)| state.as_str().into()))
+            }
+            b"user.atlas.digest" => {
+                Some(self.settled(file, |row| row.digests.map(|d| d.blake3.to_string())))
+            }
             b"user.atlas.manifest" => {
                 let name = self.settled(file, |row| row.manifest.map(|m| m.sha256.hex()));
                 Some(name.and_then(|hex| {
@@ -40,7 +49,10 @@ impl Engine {
             let ledger = lock(&self.ledger);
             (ledger.file_state(file), ledger.file_identity(file))
         };
-        let now = self.backing.identity(file).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+        let now = self
+            .backing
+            .identity(file)
+            .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
         match live {
             Some((state, row)) if then.is_none_or(|t| t == now) => Ok((state, row)),
             _ => {
@@ -55,7 +67,11 @@ impl Engine {
         }
     }
 
-    fn settled(&self, file: FileKey, pick: impl Fn(&VersionRow) -> Option<String>) -> Result<Vec<u8>, Errno> {
+    fn settled(
+        &self,
+        file: FileKey,
+        pick: impl Fn(&VersionRow) -> Option<String>,
+    ) -> Result<Vec<u8>, Errno> {
         let deadline = Instant::now() + SEAL_WAIT;
         loop {
             let (state, row) = self.file_row(file)?;
@@ -67,12 +83,22 @@ impl Engine {
                     }
                     std::thread::sleep(TICK);
                 }
-                _ => return row.as_ref().and_then(&pick).map(String::into_bytes).ok_or(Errno::NODATA),
+                _ => {
+                    return row
+                        .as_ref()
+                        .and_then(&pick)
+                        .map(String::into_bytes)
+                        .ok_or(Errno::NODATA);
+                }
             }
         }
     }
 
-    pub(super) fn read_virtual(&self, name: &Path, _caller: Caller) -> Option<Result<Vec<u8>, Errno>> {
+    pub(super) fn read_virtual(
+        &self,
+        name: &Path,
+        _caller: Caller,
+    ) -> Option<Result<Vec<u8>, Errno>> {
         match name.as_os_str().as_bytes() {
             b"status" => {
                 let mut json = serde_json::to_vec_pretty(&self.status()).unwrap_or_default();
@@ -87,26 +113,44 @@ impl Engine {
             b"mark" => Some(Ok(Vec::new())),
             other => {
                 let hex = other.strip_prefix(b"by-digest/")?.strip_suffix(b".c2pa")?;
-                self.manifest_by_hex(std::str::from_utf8(hex).ok()?).transpose()
+                self.manifest_by_hex(std::str::from_utf8(hex).ok()?)
+                    .transpose()
             }
         }
     }
 
     /// A manifest by its own SHA-256, or the newest one of the content with this BLAKE3 or SHA-256.
     fn manifest_by_hex(&self, hex: &str) -> Result<Option<Vec<u8>>, Errno> {
-        let Ok(name) = Sha256::from_hex(hex) else { return Ok(None) };
-        if let Some(bytes) = self.store.object(Object::Manifest, &name).map_err(|_| Errno::IO)? {
+        let Ok(name) = Sha256::from_hex(hex) else {
+            return Ok(None);
+        };
+        if let Some(bytes) = self
+            .store
+            .object(Object::Manifest, &name)
+            .map_err(|_| Errno::IO)?
+        {
             return Ok(Some(bytes));
         }
-        let prefix = DigestPrefix { alg: None, hex: hex.to_owned() };
+        let prefix = DigestPrefix {
+            alg: None,
+            hex: hex.to_owned(),
+        };
         let rows = self.index.by_digest(&prefix).map_err(|_| Errno::IO)?;
         match rows.iter().rev().find_map(|r| r.manifest) {
-            Some(m) => self.store.object(Object::Manifest, &m.sha256).map_err(|_| Errno::IO),
+            Some(m) => self
+                .store
+                .object(Object::Manifest, &m.sha256)
+                .map_err(|_| Errno::IO),
             None => Ok(None),
         }
     }
 
-    pub(super) fn write_virtual(&self, name: &Path, bytes: &[u8], caller: Caller) -> Result<(), Errno> {
+    pub(super) fn write_virtual(
+        &self,
+        name: &Path,
+        bytes: &[u8],
+        caller: Caller,
+    ) -> Result<(), Errno> {
         if name.as_os_str().as_bytes() != b"mark" {
             return Err(Errno::ACCESS);
         }

@@ -8,7 +8,8 @@ use atlas_manifests::vocabulary::Kind;
 impl Ledger {
     /// What the absorbed run used, the other has used. Versions that ended before keep the run they ended in.
     pub fn merge(&mut self, merge: &Merge) {
-        self.merged.insert(merge.absorbed, (merge.into, merge.processes));
+        self.merged
+            .insert(merge.absorbed, (merge.into, merge.processes));
         let uses: Vec<(Who, NodeIx, Kind, PathBytes)> = self
             .runs
             .get(&merge.absorbed)
@@ -17,7 +18,12 @@ impl Ledger {
             .flatten()
             .filter(|u| !u.open)
             .map(|u| {
-                let who = Who { run: merge.absorbed, process: u.process, tree: u.tree, tgid: crate::vfs::observer::Tgid(0) };
+                let who = Who {
+                    run: merge.absorbed,
+                    process: u.process,
+                    tree: u.tree,
+                    tgid: crate::vfs::observer::Tgid(0),
+                };
                 (who, u.node, u.kind, u.path.clone())
             })
             .collect();

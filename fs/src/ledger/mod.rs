@@ -106,19 +106,26 @@ impl Ledger {
 
     /// Takes a number for a version that did not come about by writing: a registration.
     pub fn reserve(&mut self) -> VersionId {
-        let id = VersionId { node: self.node, n: self.next_version };
+        let id = VersionId {
+            node: self.node,
+            n: self.next_version,
+        };
         self.next_version += 1;
         id
     }
 
     /// The name that an attempt's node has now, for recognising its content.
     pub fn path_of(&self, ticket: Ticket) -> Option<PathBytes> {
-        self.nodes.get(ticket.node().0 as usize).map(|n| n.path.clone())
+        self.nodes
+            .get(ticket.node().0 as usize)
+            .map(|n| n.path.clone())
     }
 
     /// True when the attempt is about a version, not about an input that nobody was seen to write.
     pub fn is_version(&self, ticket: Ticket) -> bool {
-        self.nodes.get(ticket.node().0 as usize).is_some_and(|n| n.authored.is_some())
+        self.nodes
+            .get(ticket.node().0 as usize)
+            .is_some_and(|n| n.authored.is_some())
     }
 
     /// Number of uses of a run so far.
@@ -146,7 +153,11 @@ impl Ledger {
             return Some((node.state(), node.row(|ix| self.id_of(ix))));
         }
         let node = &self.nodes[self.real(f.current?).0 as usize];
-        let state = if f.excluded && node.authored.is_some() { State::Excluded } else { node.state() };
+        let state = if f.excluded && node.authored.is_some() {
+            State::Excluded
+        } else {
+            node.state()
+        };
         Some((state, node.row(|ix| self.id_of(ix))))
     }
 
@@ -166,7 +177,9 @@ impl Ledger {
 
     /// True when the ledger knows the file, so that the index need not be asked about it.
     pub fn knows(&self, file: FileKey) -> bool {
-        self.files.get(&file).is_some_and(|f| f.current.is_some() || f.writing.is_some())
+        self.files
+            .get(&file)
+            .is_some_and(|f| f.current.is_some() || f.writing.is_some())
     }
 
     /// Follows what turned out to be the same content.
@@ -196,7 +209,10 @@ impl Ledger {
         if let Some(id) = self.nodes[ix.0 as usize].id {
             return id;
         }
-        let id = NodeRef::Version(VersionId { node: self.node, n: self.next_version });
+        let id = NodeRef::Version(VersionId {
+            node: self.node,
+            n: self.next_version,
+        });
         self.next_version += 1;
         self.at(ix).id = Some(id);
         id
@@ -205,7 +221,9 @@ impl Ledger {
     /// Tells the index about a node, and about uses that waited for its name.
     fn tell(&mut self, ix: NodeIx) {
         let node = &self.nodes[ix.0 as usize];
-        let Some(row) = node.row(|i| self.id_of(i)) else { return };
+        let Some(row) = node.row(|i| self.id_of(i)) else {
+            return;
+        };
         if !node.adopted {
             self.effects.push(Effect::Version(Box::new(row)));
         }
@@ -215,18 +233,22 @@ impl Ledger {
     }
 
     fn tell_use(&mut self, run: RunId, place: usize) {
-        let Some(u) = self.runs.get(&run).and_then(|r| r.list.get(place)).cloned() else { return };
+        let Some(u) = self.runs.get(&run).and_then(|r| r.list.get(place)).cloned() else {
+            return;
+        };
         let real = self.real(u.node);
         match self.nodes[real.0 as usize].id {
-            Some(node) => self.effects.push(Effect::Use(atlas_manifests::rows::UseRow {
-                run,
-                order: place as u64,
-                node,
-                kind: u.kind,
-                process: u.process,
-                tree: u.tree,
-                path: Some(u.path),
-            })),
+            Some(node) => self
+                .effects
+                .push(Effect::Use(atlas_manifests::rows::UseRow {
+                    run,
+                    order: place as u64,
+                    node,
+                    kind: u.kind,
+                    process: u.process,
+                    tree: u.tree,
+                    path: Some(u.path),
+                })),
             None => self.at(real).untold.push((run, place)),
         }
     }

@@ -15,11 +15,27 @@ const FILES: u64 = 4;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Read { file: u64, run: u64, process: u32 },
-    OpenWrite { file: u64, run: u64, process: u32, how: u8 },
-    Store { open: usize, content: u8 },
-    Close { open: usize },
-    Digest { at: usize },
+    Read {
+        file: u64,
+        run: u64,
+        process: u32,
+    },
+    OpenWrite {
+        file: u64,
+        run: u64,
+        process: u32,
+        how: u8,
+    },
+    Store {
+        open: usize,
+        content: u8,
+    },
+    Close {
+        open: usize,
+    },
+    Digest {
+        at: usize,
+    },
     Seal,
 }
 
@@ -130,7 +146,7 @@ proptest! {
                 Op::Digest { at } => {
                     // The pool is told off before a file is opened for writing.
                     let quiet: Vec<usize> =
-                        b.digests.iter().enumerate().filter(|(_, (_, f))| !busy(&writers, *f)).map(|(i, _)| i).collect();
+                        b.digests.iter().enumerate().filter(|(_, (_, f, _))| !busy(&writers, *f)).map(|(i, _)| i).collect();
                     if !quiet.is_empty() {
                         b.digest_one(quiet[at % quiet.len()]);
                     }

@@ -18,8 +18,12 @@ impl Ledger {
         if let Some(key) = self.by_path.remove(&from.0) {
             moved.push((from.0.clone(), key));
         }
-        let inside: Vec<Vec<u8>> =
-            self.by_path.range(below.clone()..).take_while(|(p, _)| p.starts_with(&below)).map(|(p, _)| p.clone()).collect();
+        let inside: Vec<Vec<u8>> = self
+            .by_path
+            .range(below.clone()..)
+            .take_while(|(p, _)| p.starts_with(&below))
+            .map(|(p, _)| p.clone())
+            .collect();
         for path in inside {
             if let Some(key) = self.by_path.remove(&path) {
                 moved.push((path, key));
@@ -43,12 +47,18 @@ impl Ledger {
     }
 
     fn rename_file(&mut self, key: FileKey, from: &PathBytes, to: PathBytes) {
-        let Some(f) = self.files.get_mut(&key) else { return };
+        let Some(f) = self.files.get_mut(&key) else {
+            return;
+        };
         if f.path != *from {
             return;
         }
         f.path = to.clone();
-        let nodes: Vec<_> = f.current.into_iter().chain(f.writing.as_ref().map(|w| w.node)).collect();
+        let nodes: Vec<_> = f
+            .current
+            .into_iter()
+            .chain(f.writing.as_ref().map(|w| w.node))
+            .collect();
         for ix in nodes {
             let ix = self.real(ix);
             self.at(ix).path = to.clone();
@@ -70,13 +80,19 @@ impl Ledger {
         }
         if last {
             self.lost_name(file);
-        } else if let Some(other) = self.by_path.iter().find_map(|(p, k)| (*k == file).then(|| p.clone())) {
+        } else if let Some(other) = self
+            .by_path
+            .iter()
+            .find_map(|(p, k)| (*k == file).then(|| p.clone()))
+        {
             self.rename_file(file, path, PathBytes(other));
         }
     }
 
     fn lost_name(&mut self, file: FileKey) {
-        let Some(f) = self.files.get_mut(&file) else { return };
+        let Some(f) = self.files.get_mut(&file) else {
+            return;
+        };
         f.gone = true;
         if let Some(ix) = f.current.map(|c| self.real(c)) {
             self.at(ix).gone = true;

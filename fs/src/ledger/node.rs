@@ -189,7 +189,9 @@ impl Node {
             tree: authored.map_or(0, |a| a.tree),
             inputs: authored.map_or(0, |a| a.inputs),
             parent: authored.and_then(|a| a.parent).and_then(&resolve),
-            copied: authored.map_or_else(Vec::new, |a| a.copied.iter().filter_map(|c| resolve(*c)).collect()),
+            copied: authored.map_or_else(Vec::new, |a| {
+                a.copied.iter().filter_map(|c| resolve(*c)).collect()
+            }),
             ephemeral: self.gone && !self.shared && authored.is_some_and(|a| a.created),
             manifest: self.manifest,
             input_set: None,

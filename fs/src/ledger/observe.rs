@@ -16,12 +16,18 @@ use crate::vfs::observer::{FileKey, HandleId};
 impl Ledger {
     /// A regular file was opened; to be told before OPEN is answered.
     pub fn opened(&mut self, o: Opening) {
-        let Some(first) = o.who.first().copied() else { return };
+        let Some(first) = o.who.first().copied() else {
+            return;
+        };
         self.know_file(&o);
         let content = self.content_before(&o);
         if o.access.read && !o.access.truncate && !o.access.created {
             let target = self.open_target(o.file, &o.before).or(content);
-            let kind = if o.code || o.access.exec { Kind::Code } else { Kind::Opened };
+            let kind = if o.code || o.access.exec {
+                Kind::Code
+            } else {
+                Kind::Opened
+            };
             if let Some(node) = target {
                 for who in &o.who {
                     self.enter_use(*who, node, kind, &o.path);
@@ -31,7 +37,9 @@ impl Ledger {
         if o.access.write {
             self.begin_writing(&o, first, content);
         }
-        let Some(file) = self.files.get_mut(&o.file) else { return };
+        let Some(file) = self.files.get_mut(&o.file) else {
+            return;
+        };
         if o.access.write {
             file.writers.insert(o.handle);
         } else {
@@ -77,7 +85,9 @@ impl Ledger {
         if let Some(ix) = current.map(|c| self.real(c)) {
             let known = self.nodes[ix.0 as usize].identity;
             // Who is about to write takes what only had its mode or its name changed for what it was; a reader's digest will tell.
-            let named_anew = |k: FileIdentity| o.access.write && (k.size, k.mtime) == (o.before.size, o.before.mtime);
+            let named_anew = |k: FileIdentity| {
+                o.access.write && (k.size, k.mtime) == (o.before.size, o.before.mtime)
+            };
             if busy || known.is_none_or(|k| k == o.before || named_anew(k)) {
                 return Some(ix);
             }
@@ -127,12 +137,21 @@ impl Ledger {
         }
         let writer = match &self.nodes[node.0 as usize].authored {
             Some(a) => Some(a.run),
-            None => self.files.get(&self.nodes[node.0 as usize].file).and_then(|f| f.writing.as_ref()).map(|w| w.who.run),
+            None => self
+                .files
+                .get(&self.nodes[node.0 as usize].file)
+                .and_then(|f| f.writing.as_ref())
+                .map(|w| w.who.run),
         };
         if writer.is_some_and(|run| run != who.run) {
             self.at(node).shared = true;
         }
-        if let Some(place) = self.runs.entry(who.run).or_default().enter(who, node, kind, path, open) {
+        if let Some(place) = self
+            .runs
+            .entry(who.run)
+            .or_default()
+            .enter(who, node, kind, path, open)
+        {
             let n = &self.nodes[node.0 as usize];
             self.effects.push(Effect::Used(Box::new(RawUse {
                 run: who.run,
@@ -158,7 +177,11 @@ impl Ledger {
         let ongoing = self.files.get(&o.file).and_then(|f| f.writing.clone());
         if let Some(w) = ongoing {
             // What its opener closed has ended, though an heir holds it: a new opener begins the next version.
-            let mut w = if self.nodes[w.node.0 as usize].phase == Phase::Open { w } else { self.next_version(o.file, w) };
+            let mut w = if self.nodes[w.node.0 as usize].phase == Phase::Open {
+                w
+            } else {
+                self.next_version(o.file, w)
+            };
             w.changed |= empties;
             w.who = who;
             if let Some(f) = self.files.get_mut(&o.file) {
@@ -190,19 +213,25 @@ impl Ledger {
 
     /// Inline handles: bytes went to a reader.
     pub fn read(&mut self, handle: HandleId) {
-        let Some(h) = self.handles.get_mut(&handle) else { return };
+        let Some(h) = self.handles.get_mut(&handle) else {
+            return;
+        };
         if h.read_seen || h.code {
             return;
         }
         h.read_seen = true;
         let (file, whos, path) = (h.file, h.who.clone(), h.path.clone());
-        let Some(f) = self.files.get(&file) else { return };
+        let Some(f) = self.files.get(&file) else {
+            return;
+        };
         // A writer that reads its own unfinished version back says nothing new.
         let target = match &f.writing {
             Some(w) if w.changed => None,
             _ => f.current,
         };
-        let Some(node) = target.map(|n| self.real(n)) else { return };
+        let Some(node) = target.map(|n| self.real(n)) else {
+            return;
+        };
         for who in whos {
             match self.runs.entry(who.run).or_default().upgrade(who, node) {
                 Some(place) => self.tell_use(who.run, place),
@@ -213,20 +242,28 @@ impl Ledger {
 
     /// Inline handles: bytes were written.
     pub fn wrote(&mut self, handle: HandleId) {
-        let Some(h) = self.handles.get(&handle) else { return };
-        let Some(who) = h.who.first().copied() else { return };
+        let Some(h) = self.handles.get(&handle) else {
+            return;
+        };
+        let Some(who) = h.who.first().copied() else {
+            return;
+        };
         let cut = self.uses_of(who.run);
         self.change(h.file, Some(who), Some(cut));
     }
 
     /// Length or allocation changed through an open handle.
     pub fn resized(&mut self, handle: HandleId, who: Who) {
-        let Some(file) = self.handles.get(&handle).map(|h| h.file) else { return };
+        let Some(file) = self.handles.get(&handle).map(|h| h.file) else {
+            return;
+        };
         self.change(file, Some(who), None);
     }
 
     fn change(&mut self, file: FileKey, who: Option<Who>, cut: Option<u64>) {
-        let Some(w) = self.files.get_mut(&file).and_then(|f| f.writing.as_mut()) else { return };
+        let Some(w) = self.files.get_mut(&file).and_then(|f| f.writing.as_mut()) else {
+            return;
+        };
         w.changed = true;
         w.cut = cut.or(w.cut);
         if let Some(who) = who {
@@ -239,10 +276,16 @@ impl Ledger {
 
     /// truncate(2) by name: an open for writing, a change and a close in one.
     pub fn resized_by_name(&mut self, o: Opening, now: &FileIdentity) {
-        let Some(who) = o.who.first().copied() else { return };
+        let Some(who) = o.who.first().copied() else {
+            return;
+        };
         self.know_file(&o);
         // The file has changed already: what it held before is only known by name.
-        let content = self.files.get(&o.file).and_then(|f| f.current).map(|c| self.real(c));
+        let content = self
+            .files
+            .get(&o.file)
+            .and_then(|f| f.current)
+            .map(|c| self.real(c));
         self.begin_writing(&o, who, content);
         self.change(o.file, Some(who), None);
         let idle = self.files.get_mut(&o.file).is_some_and(|f| {
@@ -258,14 +301,20 @@ impl Ledger {
 
     /// The kernel copied bytes from one open file to another.
     pub fn copied(&mut self, from: HandleId, to: HandleId) {
-        let (Some(from), Some(to)) = (self.handles.get(&from), self.handles.get(&to)) else { return };
+        let (Some(from), Some(to)) = (self.handles.get(&from), self.handles.get(&to)) else {
+            return;
+        };
         let (from, to) = (from.file, to.file);
         let source = self.files.get(&from).and_then(|f| match &f.writing {
             Some(w) if w.changed && from != to => Some(w.node),
             _ => f.current,
         });
         let source = source.map(|s| self.real(s));
-        let who = self.files.get(&to).and_then(|f| f.writing.as_ref()).map(|w| w.who);
+        let who = self
+            .files
+            .get(&to)
+            .and_then(|f| f.writing.as_ref())
+            .map(|w| w.who);
         if let Some(s) = source
             && self.nodes[s.0 as usize].phase == Phase::Open
         {
@@ -283,7 +332,9 @@ impl Ledger {
 
     /// A process closed one of its descriptors of this handle.
     pub fn flushed(&mut self, f: &Flush) {
-        let Some(h) = self.handles.get_mut(&f.handle) else { return };
+        let Some(h) = self.handles.get_mut(&f.handle) else {
+            return;
+        };
         if !h.write {
             return;
         }
@@ -294,11 +345,18 @@ impl Ledger {
         }
         h.flushed = true;
         let key = h.file;
-        let Some(file) = self.files.get_mut(&key) else { return };
-        let Some(w) = file.writing.as_mut() else { return };
+        let Some(file) = self.files.get_mut(&key) else {
+            return;
+        };
+        let Some(w) = file.writing.as_mut() else {
+            return;
+        };
         w.who = f.who;
         w.closed = Some((f.closed, f.status));
-        let waiting = file.writers.iter().any(|id| self.handles.get(id).is_some_and(|h| !h.flushed));
+        let waiting = file
+            .writers
+            .iter()
+            .any(|id| self.handles.get(id).is_some_and(|h| !h.flushed));
         if !waiting && f.now.size > 0 && !file.gone {
             self.hold(key, &f.now);
         }
@@ -306,7 +364,9 @@ impl Ledger {
 
     /// The opener has closed: the version has ended, unless a copy of the description writes on.
     fn hold(&mut self, key: FileKey, now: &FileIdentity) {
-        let Some(w) = self.files.get(&key).and_then(|f| f.writing.clone()) else { return };
+        let Some(w) = self.files.get(&key).and_then(|f| f.writing.clone()) else {
+            return;
+        };
         if !w.changed && !differs(&w.before, now) {
             return;
         }
@@ -358,17 +418,28 @@ impl Ledger {
     /// The engine waited a moment after `Effect::Hold`: if the version is still held, try to digest it as it is.
     pub fn still_held(&mut self, ticket: Ticket) {
         let ix = ticket.node();
-        let Some(node) = self.nodes.get(ix.0 as usize) else { return };
+        let Some(node) = self.nodes.get(ix.0 as usize) else {
+            return;
+        };
         if node.phase == Phase::Held && node.attempt == ticket.attempt() {
             let file = node.file;
-            self.effects.push(Effect::Digest { ticket, file, ended: true, expect: None });
+            self.effects.push(Effect::Digest {
+                ticket,
+                file,
+                ended: true,
+                expect: None,
+            });
         }
     }
 
     /// The last reference to a handle is gone. `now` is `None` when the file is, too.
     pub fn released(&mut self, handle: HandleId, now: Option<&FileIdentity>) {
-        let Some(h) = self.handles.remove(&handle) else { return };
-        let Some(file) = self.files.get_mut(&h.file) else { return };
+        let Some(h) = self.handles.remove(&handle) else {
+            return;
+        };
+        let Some(file) = self.files.get_mut(&h.file) else {
+            return;
+        };
         file.readers.remove(&handle);
         if !file.writers.remove(&handle) {
             return;
@@ -379,7 +450,10 @@ impl Ledger {
                 None => self.abandon(h.file, "deleted before it was closed"),
             }
         } else if let Some(now) = now
-            && file.writers.iter().all(|id| self.handles.get(id).is_some_and(|h| h.flushed))
+            && file
+                .writers
+                .iter()
+                .all(|id| self.handles.get(id).is_some_and(|h| h.flushed))
             && now.size > 0
         {
             self.hold(h.file, now);
@@ -388,7 +462,9 @@ impl Ledger {
 
     /// No writable handle is left: the version ends, or never was one.
     fn finish(&mut self, key: FileKey, now: &FileIdentity) {
-        let Some(file) = self.files.get_mut(&key) else { return };
+        let Some(file) = self.files.get_mut(&key) else {
+            return;
+        };
         if file.gone {
             self.abandon(key, "deleted before it was closed");
             return;
@@ -436,8 +512,9 @@ impl Ledger {
         let node = &self.nodes[ix.0 as usize];
         let doubtful = node.authored.as_ref().is_some_and(|a| a.doubtful);
         self.at(ix).phase = Phase::Digesting;
+        // Numbers follow the order of ends, so even a doubtful one takes its number now.
+        self.name(ix);
         if !doubtful {
-            self.name(ix);
             self.tell_ended(ix);
         }
         self.want_digest(ix, true);
@@ -445,7 +522,9 @@ impl Ledger {
 
     /// The file no longer holds what it held before.
     fn replace_parent(&mut self, w: &Writing) {
-        let Some(parent) = w.parent.map(|p| self.real(p)) else { return };
+        let Some(parent) = w.parent.map(|p| self.real(p)) else {
+            return;
+        };
         self.lose(parent);
         if !self.nodes[parent.0 as usize].gone {
             self.at(parent).gone = true;
@@ -463,7 +542,10 @@ impl Ledger {
         if let Some(f) = self.files.get_mut(&key) {
             f.current = Some(parent);
         }
-        if matches!(self.nodes[parent.0 as usize].phase, Phase::Digesting | Phase::Held) {
+        if matches!(
+            self.nodes[parent.0 as usize].phase,
+            Phase::Digesting | Phase::Held
+        ) {
             let ended = self.nodes[parent.0 as usize].authored.is_some();
             self.at(parent).phase = Phase::Digesting;
             self.want_digest(parent, ended);
@@ -472,7 +554,9 @@ impl Ledger {
 
     /// The file went away while it was written.
     fn abandon(&mut self, key: FileKey, why: &str) {
-        let Some(w) = self.files.get_mut(&key).and_then(|f| f.writing.take()) else { return };
+        let Some(w) = self.files.get_mut(&key).and_then(|f| f.writing.take()) else {
+            return;
+        };
         if let Some(parent) = w.parent {
             self.lose(parent);
         }
@@ -491,7 +575,12 @@ impl Ledger {
         let inputs = w.cut.filter(|_| who.run == w.who.run).unwrap_or(uses);
         let (closed, status) = w.closed.unwrap_or((Closed::Explicit, None));
         let parent = w.parent.map(|p| self.real(p));
-        let copied = w.copied.iter().map(|c| self.real(*c)).filter(|c| *c != w.node).collect();
+        let copied = w
+            .copied
+            .iter()
+            .map(|c| self.real(*c))
+            .filter(|c| *c != w.node)
+            .collect();
         let runs = self.runs.entry(who.run).or_default();
         runs.frozen = runs.frozen.max(inputs);
         let path = self.files.get(&w_file(self, w)).map(|f| f.path.clone());
@@ -508,7 +597,11 @@ impl Ledger {
             closed,
             status,
             inputs,
-            cut: if w.cut.is_some() { Cut::Write } else { Cut::Close },
+            cut: if w.cut.is_some() {
+                Cut::Write
+            } else {
+                Cut::Close
+            },
             parent,
             copied,
             created: w.created,
@@ -527,7 +620,9 @@ impl Ledger {
     /// A read handle that stays open across the end of a version uses that version too;
     /// and other runs that read it unfinished have used what it became.
     fn readers_go_on(&mut self, key: FileKey, node: NodeIx) {
-        let Some(file) = self.files.get(&key) else { return };
+        let Some(file) = self.files.get(&key) else {
+            return;
+        };
         let mut users: Vec<(Who, Kind, PathBytes)> = Vec::new();
         for h in file.readers.iter().filter_map(|id| self.handles.get(id)) {
             let kind = if h.code { Kind::Code } else { Kind::Opened };
@@ -538,8 +633,19 @@ impl Ledger {
             if Some(*run) == writer {
                 continue;
             }
-            for u in uses.list.iter().rev().take(4096).filter(|u| u.open && u.node == node) {
-                let who = Who { run: *run, process: u.process, tree: u.tree, tgid: crate::vfs::observer::Tgid(0) };
+            for u in uses
+                .list
+                .iter()
+                .rev()
+                .take(4096)
+                .filter(|u| u.open && u.node == node)
+            {
+                let who = Who {
+                    run: *run,
+                    process: u.process,
+                    tree: u.tree,
+                    tgid: crate::vfs::observer::Tgid(0),
+                };
                 users.push((who, u.kind, u.path.clone()));
             }
         }
@@ -553,7 +659,12 @@ impl Ledger {
         let node = &self.nodes[ix.0 as usize];
         let expect = node.identity.filter(|_| !node.lingering);
         let file = node.file;
-        self.effects.push(Effect::Digest { ticket, file, ended, expect });
+        self.effects.push(Effect::Digest {
+            ticket,
+            file,
+            ended,
+            expect,
+        });
     }
 
     pub(super) fn new_attempt(&mut self, ix: NodeIx) -> Ticket {

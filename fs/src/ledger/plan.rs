@@ -27,16 +27,33 @@ impl Ledger {
         let row = node.row(|i| self.id_of(i))?;
         let types = node.types.clone();
         let inputs = self.nearest(ix);
-        let parent = a.parent.and_then(|p| self.input(p, Kind::Parent, Grade::Run, false));
+        let parent = a
+            .parent
+            .and_then(|p| self.input(p, Kind::Parent, Grade::Run, false));
         let runs = self.runs.get(&a.run);
-        let cut = usize::try_from(a.inputs).unwrap_or(usize::MAX).min(runs.map_or(0, |r| r.list.len()));
+        let cut = usize::try_from(a.inputs)
+            .unwrap_or(usize::MAX)
+            .min(runs.map_or(0, |r| r.list.len()));
         let leaves = runs.map_or_else(Vec::new, |r| {
-            r.list[r.carried.min(cut)..cut].iter().filter_map(|u| self.leaf(u, ix)).collect()
+            r.list[r.carried.min(cut)..cut]
+                .iter()
+                .filter_map(|u| self.leaf(u, ix))
+                .collect()
         });
         if let Some(r) = self.runs.get_mut(&a.run) {
             r.carried = r.carried.max(cut);
         }
-        Some(Plan { ticket, version, row, types, run: a.run, leaves, cut: cut as u64, parent, inputs })
+        Some(Plan {
+            ticket,
+            version,
+            row,
+            types,
+            run: a.run,
+            leaves,
+            cut: cut as u64,
+            parent,
+            inputs,
+        })
     }
 
     fn leaf(&self, u: &Use, of: NodeIx) -> Option<Leaf> {
@@ -48,7 +65,11 @@ impl Ledger {
         Some(Leaf {
             node: if open { named.id? } else { node.id? },
             digests: if open { None } else { node.digests },
-            manifest: if open { None } else { node.manifest.map(|m| m.sha256) },
+            manifest: if open {
+                None
+            } else {
+                node.manifest.map(|m| m.sha256)
+            },
             kind: u.kind,
             state: if open { State::Open } else { node.state() },
             process: u.process,
@@ -57,7 +78,9 @@ impl Ledger {
     }
 
     fn nearest(&self, ix: NodeIx) -> Vec<Input> {
-        let Some(a) = &self.nodes[ix.0 as usize].authored else { return Vec::new() };
+        let Some(a) = &self.nodes[ix.0 as usize].authored else {
+            return Vec::new();
+        };
         let mut best: HashMap<NodeIx, (Grade, Kind, bool, usize)> = HashMap::new();
         let mut offer = |node: NodeIx, grade: Grade, kind: Kind, open: bool, at: usize| {
             let entry = best.entry(node).or_insert((grade, kind, open, at));
@@ -68,10 +91,18 @@ impl Ledger {
         };
         for c in &a.copied {
             let c = self.real(*c);
-            offer(c, Grade::Copied, Kind::Read, !self.nodes[c.0 as usize].settled(), usize::MAX);
+            offer(
+                c,
+                Grade::Copied,
+                Kind::Read,
+                !self.nodes[c.0 as usize].settled(),
+                usize::MAX,
+            );
         }
         if let Some(uses) = self.runs.get(&a.run) {
-            let cut = usize::try_from(a.inputs).unwrap_or(usize::MAX).min(uses.list.len());
+            let cut = usize::try_from(a.inputs)
+                .unwrap_or(usize::MAX)
+                .min(uses.list.len());
             for (at, u) in uses.list[..cut].iter().enumerate().rev().take(LATEST) {
                 let node = self.real(u.node);
                 let grade = if u.process == a.process {
@@ -85,11 +116,21 @@ impl Ledger {
             }
         }
         let parent = a.parent.map(|p| self.real(p));
-        let mut order: Vec<_> = best.into_iter().filter(|(n, _)| *n != ix && Some(*n) != parent).collect();
+        let mut order: Vec<_> = best
+            .into_iter()
+            .filter(|(n, _)| *n != ix && Some(*n) != parent)
+            .collect();
         // Code last, then nearness; what has a manifest of its own before what has none; the latest first.
         order.sort_by_key(|(n, (grade, kind, open, at))| {
             let node: &Node = &self.nodes[n.0 as usize];
-            (*kind == Kind::Code, *open, *grade, node.manifest.is_none(), *kind, std::cmp::Reverse(*at))
+            (
+                *kind == Kind::Code,
+                *open,
+                *grade,
+                node.manifest.is_none(),
+                *kind,
+                std::cmp::Reverse(*at),
+            )
         });
         order
             .into_iter()
@@ -105,7 +146,10 @@ impl Ledger {
             title: Some(String::from_utf8_lossy(node.path.base_name()).into_owned()),
             digests: if open { None } else { node.digests },
             manifest: if open { None } else { node.manifest },
-            media_type: node.media_type.clone().unwrap_or_else(|| "application/octet-stream".to_owned()),
+            media_type: node
+                .media_type
+                .clone()
+                .unwrap_or_else(|| "application/octet-stream".to_owned()),
             kind,
             grade,
             state: if open { State::Open } else { node.state() },

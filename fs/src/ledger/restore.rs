@@ -20,7 +20,11 @@ pub struct Restored {
     pub file: Option<FileKey>,
 }
 
-const NOWHERE: FileKey = FileKey { dev: 0, ino: 0, born: 0 };
+const NOWHERE: FileKey = FileKey {
+    dev: 0,
+    ino: 0,
+    born: 0,
+};
 
 impl Ledger {
     /// The uses of a run of an earlier life, in order, with their places kept.
@@ -29,7 +33,14 @@ impl Ledger {
             let node = self.restored_node(&r);
             let path = r.raw.path.clone();
             let uses = self.runs.entry(run).or_default();
-            uses.list.push(Use { node, kind: r.raw.kind, process: r.raw.process, tree: r.raw.tree, path, open: r.raw.open });
+            uses.list.push(Use {
+                node,
+                kind: r.raw.kind,
+                process: r.raw.process,
+                tree: r.raw.tree,
+                path,
+                open: r.raw.open,
+            });
         }
     }
 
@@ -39,7 +50,11 @@ impl Ledger {
         {
             return NodeIx(u32::try_from(at).unwrap_or(u32::MAX));
         }
-        let mut node = Node::new(r.file.unwrap_or(NOWHERE), r.raw.path.clone(), Phase::Digesting);
+        let mut node = Node::new(
+            r.file.unwrap_or(NOWHERE),
+            r.raw.path.clone(),
+            Phase::Digesting,
+        );
         node.id = r.raw.node;
         node.identity = r.raw.identity;
         if let Some(known) = &r.known {
@@ -56,7 +71,11 @@ impl Ledger {
             self.want_digest(ix, false);
         } else if open && r.raw.node.is_none() {
             self.name(ix);
-            self.settle(ix, State::Superseded, Some("its content was gone when the daemon came back".to_owned()));
+            self.settle(
+                ix,
+                State::Superseded,
+                Some("its content was gone when the daemon came back".to_owned()),
+            );
         } else if open {
             // A version that ended too is restored after all uses; one that did not is only named.
             self.at(ix).phase = Phase::Settled(State::Incomplete);
@@ -70,7 +89,11 @@ impl Ledger {
         let known = self.nodes.iter().position(|n| n.id == Some(row.node));
         let ix = match known {
             Some(at) => NodeIx(u32::try_from(at).unwrap_or(u32::MAX)),
-            None => self.add(Node::new(NOWHERE, row.path.clone().unwrap_or_default(), Phase::Digesting)),
+            None => self.add(Node::new(
+                NOWHERE,
+                row.path.clone().unwrap_or_default(),
+                Phase::Digesting,
+            )),
         };
         let find = |ledger: &Self, id| {
             let at = ledger.nodes.iter().position(|n| n.id == Some(id))?;
@@ -100,7 +123,8 @@ impl Ledger {
         if file.is_some() {
             self.want_digest(ix, true);
         } else {
-            let why = "the daemon stopped before it was digested, and its bytes are not there any more";
+            let why =
+                "the daemon stopped before it was digested, and its bytes are not there any more";
             self.settle(ix, State::Superseded, Some(why.to_owned()));
         }
     }

@@ -49,7 +49,14 @@ impl Uses {
     }
 
     /// Enters a use; `None` when nothing new would be said by it.
-    pub fn enter(&mut self, who: Who, node: NodeIx, kind: Kind, path: &PathBytes, open: bool) -> Option<usize> {
+    pub fn enter(
+        &mut self,
+        who: Who,
+        node: NodeIx,
+        kind: Kind,
+        path: &PathBytes,
+        open: bool,
+    ) -> Option<usize> {
         // A use of a version that is still being written is entered again, under the same key, when the version ends.
         let key = (node, kind, who.process);
         if !open {
@@ -62,20 +69,42 @@ impl Uses {
             }
             *others += 1;
             self.seen.insert(key);
-        } else if self.list.iter().rev().take(64).any(|u| u.open && (u.node, u.kind, u.process) == key) {
+        } else if self
+            .list
+            .iter()
+            .rev()
+            .take(64)
+            .any(|u| u.open && (u.node, u.kind, u.process) == key)
+        {
             return None;
         }
-        self.list.push(Use { node, kind, process: who.process, tree: who.tree, path: path.clone(), open });
+        self.list.push(Use {
+            node,
+            kind,
+            process: who.process,
+            tree: who.tree,
+            path: path.clone(),
+            open,
+        });
         Some(self.list.len() - 1)
     }
 
     /// Bytes were seen to go: the use by `OPEN` becomes one by `READ` in place when no version's cut stands behind it.
     /// `None` when a new use has to be entered instead.
     pub fn upgrade(&mut self, who: Who, node: NodeIx) -> Option<usize> {
-        let from = usize::try_from(self.frozen).unwrap_or(usize::MAX).max(self.carried);
-        let place = self.list.iter().enumerate().skip(from).rev().take(256).find_map(|(at, u)| {
-            (u.node == node && u.process == who.process && u.kind == Kind::Opened).then_some(at)
-        })?;
+        let from = usize::try_from(self.frozen)
+            .unwrap_or(usize::MAX)
+            .max(self.carried);
+        let place = self
+            .list
+            .iter()
+            .enumerate()
+            .skip(from)
+            .rev()
+            .take(256)
+            .find_map(|(at, u)| {
+                (u.node == node && u.process == who.process && u.kind == Kind::Opened).then_some(at)
+            })?;
         self.list[place].kind = Kind::Read;
         self.seen.insert((node, Kind::Read, who.process));
         Some(place)

@@ -17,15 +17,21 @@ impl Ledger {
     /// A digest arrived.
     pub fn digested(&mut self, ticket: Ticket, d: Digested) {
         let ix = ticket.node();
-        let Some(node) = self.nodes.get(ix.0 as usize) else { return };
+        let Some(node) = self.nodes.get(ix.0 as usize) else {
+            return;
+        };
         if node.authored.is_none() {
-            if node.phase == Phase::Digesting && node.identity.is_some_and(|i| same_bytes(&i, &d.identity)) {
+            if node.phase == Phase::Digesting
+                && node.identity.is_some_and(|i| same_bytes(&i, &d.identity))
+            {
                 self.seen(ix, d);
             }
             return;
         }
         match node.phase {
-            Phase::Digesting | Phase::Held if node.identity == Some(d.identity) || node.attempt == ticket.attempt() => {
+            Phase::Digesting | Phase::Held
+                if node.identity == Some(d.identity) || node.attempt == ticket.attempt() =>
+            {
                 self.ended_digested(ix, d);
             }
             // Sealed while an heir held it; now nobody does.
@@ -42,10 +48,17 @@ impl Ledger {
     fn seen(&mut self, ix: NodeIx, d: Digested) {
         let file = self.nodes[ix.0 as usize].file;
         // The same file's own version, when only its metadata had changed.
-        let same = self.nodes.iter().enumerate().rev().take(256).find_map(|(at, n)| {
-            let at = NodeIx(u32::try_from(at).unwrap_or(u32::MAX));
-            (at != ix && n.file == file && n.digests == Some(d.digests) && n.settled()).then_some(at)
-        });
+        let same = self
+            .nodes
+            .iter()
+            .enumerate()
+            .rev()
+            .take(256)
+            .find_map(|(at, n)| {
+                let at = NodeIx(u32::try_from(at).unwrap_or(u32::MAX));
+                (at != ix && n.file == file && n.digests == Some(d.digests) && n.settled())
+                    .then_some(at)
+            });
         if let Some(same) = same.map(|s| self.real(s)) {
             self.become_same(ix, same, d.identity);
             return;
@@ -65,7 +78,14 @@ impl Ledger {
                 self.join_set(ix, known.set.as_deref());
                 (id, state)
             }
-            None => (NodeRef::Content(d.digests.blake3), if excluded { State::Excluded } else { State::Unattested }),
+            None => (
+                NodeRef::Content(d.digests.blake3),
+                if excluded {
+                    State::Excluded
+                } else {
+                    State::Unattested
+                },
+            ),
         };
         self.at(ix).id = Some(id);
         self.settle(ix, state, None);
@@ -73,8 +93,12 @@ impl Ledger {
 
     /// A person registered what a file holds.
     pub fn registered(&mut self, file: FileKey, identity: FileIdentity, known: &Known) {
-        let Some(f) = self.files.get(&file) else { return };
-        let (Some(current), None) = (f.current, &f.writing) else { return };
+        let Some(f) = self.files.get(&file) else {
+            return;
+        };
+        let (Some(current), None) = (f.current, &f.writing) else {
+            return;
+        };
         let current = self.real(current);
         let node = &self.nodes[current.0 as usize];
         if node.identity != Some(identity) || node.manifest.is_some() {
@@ -102,7 +126,8 @@ impl Ledger {
             Some(at) => NodeIx(u32::try_from(at).unwrap_or(u32::MAX)),
             None => {
                 let member = &self.nodes[ix.0 as usize];
-                let mut node = Node::new(member.file, known.path.clone(), Phase::Settled(known.state));
+                let mut node =
+                    Node::new(member.file, known.path.clone(), Phase::Settled(known.state));
                 node.id = Some(known.node);
                 node.adopted = true;
                 node.digests = Some(known.digests);
@@ -114,7 +139,12 @@ impl Ledger {
         self.at(ix).set = Some(set);
         for (run, place) in self.at(ix).untold.clone() {
             if let Some(u) = self.runs.get(&run).and_then(|r| r.list.get(place)).cloned() {
-                let who = Who { run, process: u.process, tree: u.tree, tgid: Tgid(0) };
+                let who = Who {
+                    run,
+                    process: u.process,
+                    tree: u.tree,
+                    tgid: Tgid(0),
+                };
                 self.enter_use(who, set, Kind::Set, &u.path);
             }
         }
@@ -219,11 +249,20 @@ impl Ledger {
 
     /// What a version waits for: inputs before its cut, its parent, and what was copied into it, as far as they had ended before it.
     fn unsettled_inputs(&self, ix: NodeIx) -> Vec<NodeIx> {
-        let Some(a) = &self.nodes[ix.0 as usize].authored else { return Vec::new() };
+        let Some(a) = &self.nodes[ix.0 as usize].authored else {
+            return Vec::new();
+        };
         let mut out: Vec<NodeIx> = Vec::new();
         if let Some(uses) = self.runs.get(&a.run) {
-            let cut = usize::try_from(a.inputs).unwrap_or(usize::MAX).min(uses.list.len());
-            out.extend(uses.list[uses.carried.min(cut)..cut].iter().filter(|u| !u.open).map(|u| self.real(u.node)));
+            let cut = usize::try_from(a.inputs)
+                .unwrap_or(usize::MAX)
+                .min(uses.list.len());
+            out.extend(
+                uses.list[uses.carried.min(cut)..cut]
+                    .iter()
+                    .filter(|u| !u.open)
+                    .map(|u| self.real(u.node)),
+            );
         }
         out.extend(a.parent.iter().chain(&a.copied).map(|n| self.real(*n)));
         out.sort_unstable();
@@ -238,16 +277,25 @@ impl Ledger {
     /// No digest will come from this attempt.
     pub fn undigested(&mut self, ticket: Ticket, why: Undigested) {
         let ix = ticket.node();
-        let Some(node) = self.nodes.get(ix.0 as usize) else { return };
-        if node.attempt != ticket.attempt() || !matches!(node.phase, Phase::Digesting | Phase::Held) {
+        let Some(node) = self.nodes.get(ix.0 as usize) else {
+            return;
+        };
+        if node.attempt != ticket.attempt() || !matches!(node.phase, Phase::Digesting | Phase::Held)
+        {
             return;
         }
         let ended = node.authored.is_some();
-        let busy = self.files.get(&node.file).is_some_and(|f| f.writing.is_some());
+        let busy = self
+            .files
+            .get(&node.file)
+            .is_some_and(|f| f.writing.is_some());
         match why {
             // Its next close, or the end of the writing that runs now, decides.
             Undigested::Changed(_) if busy => self.at(ix).attempt += 1,
-            Undigested::Changed(now) if node.attempt < MAX_ATTEMPTS && (node.identity == Some(now) || node.lingering) => {
+            Undigested::Changed(now)
+                if node.attempt < MAX_ATTEMPTS
+                    && (node.identity == Some(now) || node.lingering) =>
+            {
                 self.at(ix).identity = Some(now);
                 self.want_digest(ix, ended);
             }
@@ -258,7 +306,11 @@ impl Ledger {
             Undigested::Gone => {
                 self.at(ix).gone = true;
                 self.name(ix);
-                self.settle(ix, State::Incomplete, Some("deleted before it was digested".to_owned()));
+                self.settle(
+                    ix,
+                    State::Incomplete,
+                    Some("deleted before it was digested".to_owned()),
+                );
             }
             Undigested::Failed(text) => {
                 self.name(ix);
@@ -282,11 +334,15 @@ impl Ledger {
 
     /// The bytes identify differently now, though nobody was seen to write: a link count or a name changed.
     pub fn refreshed(&mut self, file: FileKey, now: FileIdentity) {
-        let Some(f) = self.files.get(&file) else { return };
+        let Some(f) = self.files.get(&file) else {
+            return;
+        };
         if f.writing.is_some() {
             return;
         }
-        let Some(ix) = f.current.map(|c| self.real(c)) else { return };
+        let Some(ix) = f.current.map(|c| self.real(c)) else {
+            return;
+        };
         let node = self.at(ix);
         let Some(then) = &node.identity else { return };
         if (then.size, then.mtime) == (now.size, now.mtime) && then.ctime != now.ctime {
@@ -298,7 +354,9 @@ impl Ledger {
     /// A seal is durable.
     pub fn sealed(&mut self, ticket: Ticket, manifest: ManifestRef) {
         let ix = ticket.node();
-        let Some(node) = self.nodes.get(ix.0 as usize) else { return };
+        let Some(node) = self.nodes.get(ix.0 as usize) else {
+            return;
+        };
         if node.phase != Phase::Sealing || node.attempt != ticket.attempt() {
             return;
         }
@@ -310,7 +368,9 @@ impl Ledger {
     /// A seal cannot be made, now or later.
     pub fn unsealable(&mut self, ticket: Ticket, why: String) {
         let ix = ticket.node();
-        let Some(node) = self.nodes.get(ix.0 as usize) else { return };
+        let Some(node) = self.nodes.get(ix.0 as usize) else {
+            return;
+        };
         if node.phase == Phase::Sealing && node.attempt == ticket.attempt() {
             self.settle(ix, State::Incomplete, Some(why));
         }
@@ -319,11 +379,18 @@ impl Ledger {
     /// The content is about to go, or is gone: without a digest it will never have one.
     pub(super) fn lose(&mut self, ix: NodeIx) {
         let ix = self.real(ix);
-        if matches!(self.nodes[ix.0 as usize].phase, Phase::Digesting | Phase::Held) {
+        if matches!(
+            self.nodes[ix.0 as usize].phase,
+            Phase::Digesting | Phase::Held
+        ) {
             self.name(ix);
             self.at(ix).attempt += 1;
             self.at(ix).gone = true;
-            self.settle(ix, State::Superseded, Some("written again before it was digested".to_owned()));
+            self.settle(
+                ix,
+                State::Superseded,
+                Some("written again before it was digested".to_owned()),
+            );
         }
     }
 
@@ -333,8 +400,17 @@ impl Ledger {
         node.phase = Phase::Settled(state);
         node.reason = reason;
         let dependents = std::mem::take(&mut node.dependents);
+        let undecided = node
+            .authored
+            .as_ref()
+            .filter(|a| a.doubtful)
+            .and_then(|a| a.parent);
         self.tell(ix);
         self.release(dependents);
+        if let Some(parent) = undecided {
+            // Whether its bytes were still the parent's will never be known, and nobody digests the parent any more.
+            self.lose(parent);
+        }
     }
 
     fn release(&mut self, dependents: Vec<NodeIx>) {

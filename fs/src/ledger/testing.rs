@@ -14,19 +14,55 @@ use super::{Digested, Effect, Flush, Ledger, Opening, Plan, Ticket, Undigested};
 use crate::caller::Who;
 use crate::vfs::observer::{Access, FileKey, HandleId, Tgid};
 
-pub(super) const READ: Access = Access { read: true, write: false, truncate: false, created: false, exec: false };
-pub(super) const CREATE: Access = Access { read: false, write: true, truncate: true, created: true, exec: false };
-pub(super) const REWRITE: Access = Access { read: false, write: true, truncate: true, created: false, exec: false };
-pub(super) const UPDATE: Access = Access { read: true, write: true, truncate: false, created: false, exec: false };
+pub(super) const READ: Access = Access {
+    read: true,
+    write: false,
+    truncate: false,
+    created: false,
+    exec: false,
+};
+pub(super) const CREATE: Access = Access {
+    read: false,
+    write: true,
+    truncate: true,
+    created: true,
+    exec: false,
+};
+pub(super) const REWRITE: Access = Access {
+    read: false,
+    write: true,
+    truncate: true,
+    created: false,
+    exec: false,
+};
+pub(super) const UPDATE: Access = Access {
+    read: true,
+    write: true,
+    truncate: false,
+    created: false,
+    exec: false,
+};
 
 /// Process `process` of run `run`; each process is a tree of its own unless told otherwise.
 pub(super) fn who(run: u64, process: u32) -> Who {
-    let run = RunId { instance: InstanceId([1; 16]), n: run };
-    Who { run, process, tree: process, tgid: Tgid(i32::try_from(run.n * 100).unwrap() + i32::try_from(process).unwrap() + 1) }
+    let run = RunId {
+        instance: InstanceId([1; 16]),
+        n: run,
+    };
+    Who {
+        run,
+        process,
+        tree: process,
+        tgid: Tgid(i32::try_from(run.n * 100).unwrap() + i32::try_from(process).unwrap() + 1),
+    }
 }
 
 fn key(file: u64) -> FileKey {
-    FileKey { dev: 1, ino: file, born: 0 }
+    FileKey {
+        dev: 1,
+        ino: file,
+        born: 0,
+    }
 }
 
 /// A ledger, the files it is told about, and what it wanted done.
@@ -36,7 +72,7 @@ pub(super) struct Bench {
     handles: u64,
     /// Identity and content of each file.
     pub files: HashMap<u64, (FileIdentity, Vec<u8>)>,
-    pub digests: Vec<(Ticket, u64)>,
+    pub digests: Vec<(Ticket, u64, Option<FileIdentity>)>,
     pub holds: Vec<Ticket>,
     pub plans: Vec<Plan>,
     pub rows: HashMap<String, VersionRow>,
@@ -71,7 +107,14 @@ impl Bench {
     fn put(&mut self, file: u64, content: &[u8]) {
         self.clock += 1;
         let size = content.len() as u64;
-        let identity = FileIdentity { dev: 1, ino: file, born: 0, size, mtime: self.clock, ctime: self.clock };
+        let identity = FileIdentity {
+            dev: 1,
+            ino: file,
+            born: 0,
+            size,
+            mtime: self.clock,
+            ctime: self.clock,
+        };
         self.files.insert(file, (identity, content.to_vec()));
     }
 
@@ -82,7 +125,14 @@ impl Bench {
     pub(super) fn open(&mut self, file: u64, access: Access, by: Who) -> HandleId {
         self.handles += 1;
         let handle = HandleId(self.handles);
-        let absent = FileIdentity { dev: 1, ino: file, born: 0, size: 0, mtime: 0, ctime: 0 };
+        let absent = FileIdentity {
+            dev: 1,
+            ino: file,
+            born: 0,
+            size: 0,
+            mtime: 0,
+            ctime: 0,
+        };
         let before = self.files.get(&file).map_or(absent, |f| f.0);
         self.ledger.opened(Opening {
             handle,
@@ -110,7 +160,13 @@ impl Bench {
 
     pub(super) fn flush(&mut self, handle: HandleId, file: u64, by: Who, closed: Closed) {
         let now = self.identity(file);
-        self.ledger.flushed(&Flush { handle, who: by, closed, status: None, now });
+        self.ledger.flushed(&Flush {
+            handle,
+            who: by,
+            closed,
+            status: None,
+            now,
+        });
         self.collect();
     }
 
@@ -127,7 +183,11 @@ impl Bench {
     }
 
     pub(super) fn write_file(&mut self, file: u64, content: &[u8], by: Who) {
-        let access = if self.files.contains_key(&file) { REWRITE } else { CREATE };
+        let access = if self.files.contains_key(&file) {
+            REWRITE
+        } else {
+            CREATE
+        };
         let handle = self.open(file, access, by);
         self.store(file, content);
         self.close(handle, file, by);
@@ -141,7 +201,12 @@ impl Bench {
     pub(super) fn collect(&mut self) {
         for effect in self.ledger.take_effects() {
             match effect {
-                Effect::Digest { ticket, file, .. } => self.digests.push((ticket, file.ino)),
+                Effect::Digest {
+                    ticket,
+                    file,
+                    expect,
+                    ..
+                } => self.digests.push((ticket, file.ino, expect)),
                 Effect::Hold { ticket } => self.holds.push(ticket),
                 Effect::Version(row) => {
                     self.rows.insert(row.node.to_string(), *row);
@@ -155,8 +220,14 @@ impl Bench {
 
     /// Digests one queued job, as the pool would.
     pub(super) fn digest_one(&mut self, at: usize) {
-        let (ticket, file) = self.digests.remove(at);
+        let (ticket, file, expect) = self.digests.remove(at);
         match self.files.get(&file) {
+            Some((identity, _))
+                if expect.is_some_and(|e| (e.size, e.mtime) != (identity.size, identity.mtime)) =>
+            {
+                self.ledger
+                    .undigested(ticket, Undigested::Changed(*identity));
+            }
             Some((identity, content)) => {
                 let d = Digested {
                     digests: Digests::of(content),
@@ -178,7 +249,13 @@ impl Bench {
         let leaves = self.leaves.entry(plan.run).or_default();
         leaves.extend(plan.leaves.clone());
         let before = leaves[..usize::try_from(plan.cut).unwrap()].to_vec();
-        self.ledger.sealed(plan.ticket, ManifestRef { sha256: manifest_of(plan.version), size: 1 });
+        self.ledger.sealed(
+            plan.ticket,
+            ManifestRef {
+                sha256: manifest_of(plan.version),
+                size: 1,
+            },
+        );
         self.sealed.push((plan, before));
         self.collect();
     }
@@ -207,12 +284,20 @@ impl Bench {
     /// Digests of the inputs of the version of `file` that was sealed last, without code and open ones.
     pub(super) fn inputs(&self, file: u64) -> Vec<Digests> {
         let node = self.row(file).map(|r| r.node);
-        let (_, leaves) = self.sealed.iter().rfind(|(p, _)| Some(p.row.node) == node).expect("the file was sealed");
+        let (_, leaves) = self
+            .sealed
+            .iter()
+            .rfind(|(p, _)| Some(p.row.node) == node)
+            .expect("the file was sealed");
         leaves.iter().filter_map(|l| l.digests).collect()
     }
 
     pub(super) fn unlink(&mut self, file: u64) {
-        self.ledger.unlinked(key(file), &PathBytes::from(format!("f{file}").as_str()), true);
+        self.ledger.unlinked(
+            key(file),
+            &PathBytes::from(format!("f{file}").as_str()),
+            true,
+        );
         self.collect();
     }
 }

@@ -89,7 +89,10 @@ fn an_overwrite_names_what_it_replaces() {
     let (plan, _) = b.sealed.last().unwrap();
     assert_eq!(plan.parent.as_ref().map(|p| p.node), Some(old.node));
     assert_ne!(b.row(1).unwrap().node, old.node);
-    assert!(b.rows[&old.node.to_string()].gone, "nothing holds the old bytes any more");
+    assert!(
+        b.rows[&old.node.to_string()].gone,
+        "nothing holds the old bytes any more"
+    );
 }
 
 #[test]
@@ -115,7 +118,11 @@ fn an_open_for_writing_that_writes_nothing_is_no_version_and_delays_no_digest_fo
     b.write_file(2, b"report", p);
     b.settle();
     assert_eq!(b.state(1), Some(State::Unattested));
-    assert_eq!(b.inputs(2), [Digests::of(b"db")], "it was open for reading too");
+    assert_eq!(
+        b.inputs(2),
+        [Digests::of(b"db")],
+        "it was open for reading too"
+    );
 }
 
 #[test]
@@ -146,7 +153,11 @@ fn a_forked_heir_does_not_keep_a_checkpoint_from_being_sealed() {
     assert_eq!(b.state(1), Some(State::Sealed));
     b.release(h, 1);
     b.settle();
-    assert_eq!(b.sealed.len(), 1, "nothing was written after the opener closed");
+    assert_eq!(
+        b.sealed.len(),
+        1,
+        "nothing was written after the opener closed"
+    );
 }
 
 #[test]
@@ -181,7 +192,10 @@ fn two_runs_that_read_each_others_unfinished_files_do_not_wait_for_each_other_fo
     b.close(one, 1, p);
     b.close(two, 2, q);
     b.settle();
-    assert_eq!((b.state(1), b.state(2)), (Some(State::Sealed), Some(State::Sealed)));
+    assert_eq!(
+        (b.state(1), b.state(2)),
+        (Some(State::Sealed), Some(State::Sealed))
+    );
     // The first to end names the other unfinished; the second has the first as what it became.
     assert_eq!(b.inputs(1), []);
     assert_eq!(b.inputs(2), [Digests::of(b"a")]);
@@ -216,7 +230,10 @@ fn an_input_sealed_by_us_is_named_by_its_manifest() {
     let (plan, leaves) = b.sealed.last().unwrap();
     let first = b.sealed[0].0.version;
     assert_eq!(leaves[0].manifest, Some(manifest_of(first)));
-    assert!(plan.version.n > first.n, "edges go from a higher to a lower number");
+    assert!(
+        plan.version.n > first.n,
+        "edges go from a higher to a lower number"
+    );
 }
 
 #[test]
@@ -247,7 +264,10 @@ fn copied_bytes_are_named_with_the_grade_of_a_copy() {
     b.close(to, 2, p);
     b.settle();
     let (plan, _) = b.sealed.last().unwrap();
-    assert_eq!(plan.inputs[0].grade, atlas_manifests::vocabulary::Grade::Copied);
+    assert_eq!(
+        plan.inputs[0].grade,
+        atlas_manifests::vocabulary::Grade::Copied
+    );
     assert_eq!(plan.row.copied.len(), 1);
 }
 

@@ -193,7 +193,10 @@ impl Watcher {
             .and_then(|child| waitpid(Some(child), WaitOptions::empty()).ok().flatten())
             .map(|(_, status)| status);
         let signal = how.and_then(rustix::process::WaitStatus::terminating_signal);
-        let how = match (signal, how.and_then(rustix::process::WaitStatus::exit_status)) {
+        let how = match (
+            signal,
+            how.and_then(rustix::process::WaitStatus::exit_status),
+        ) {
             (Some(signal), _) => format!("killed by signal {signal}"),
             (None, Some(code)) => format!("exit code {code}"),
             (None, None) => "no reason known".into(),
