@@ -12,10 +12,12 @@ use crate::sandbox;
 use crate::wait;
 
 /// Starts the inner shell in a session of its own and ends at once: the inner shell becomes an orphan.
-const OUTER: &str = r#"exec 4<&0; setsid sh -c "$0" sh "$@" <&4 >/dev/null 2>&1 &"#;
-/// Waits for the word (the outer shell is gone by then), runs the job, and writes down how it ended.
-const INNER: &str =
-    r#"read -r go; f=$1; shift; "$@" </dev/null >"$f.out" 2>"$f.err"; echo $? >"$f.code""#;
+const OUTER: &str = r#"exec 4<&0; setsid bash -c "$0" sh "$@" <&4 >/dev/null 2>&1 &"#;
+/// Waits for the word (the outer shell is gone by then), lets go of what cargo and the tester had open (a pipe in common would make
+/// all jobs one run), runs the job, and writes down how it ended.
+const INNER: &str = r#"read -r go; f=$1; shift
+for fd in /proc/$$/fd/*; do fd=${fd##*/}; case $fd in 0 | 1 | 2 | 255) ;; *) eval "exec $fd>&-" ;; esac; done
+"$@" </dev/null >"$f.out" 2>"$f.err"; echo $? >"$f.code""#;
 
 /// Who runs a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -47,6 +47,8 @@ pub struct Options {
     pub in_place: bool,
     /// Further flags.
     pub flags: Vec<String>,
+    /// How many descriptors the daemon may have, when not as many as the tester.
+    pub descriptors: Option<u32>,
 }
 
 impl Options {
@@ -56,6 +58,7 @@ impl Options {
             io,
             in_place: false,
             flags: Vec::new(),
+            descriptors: None,
         }
     }
 
@@ -170,7 +173,15 @@ impl Lab {
         } else {
             self.mountpoint()
         };
-        let mut command = ctl::command(&sandbox::program("atlas-fs"), Path::new("/"));
+        let program = sandbox::program("atlas-fs");
+        let mut command = match options.descriptors {
+            None => ctl::command(&program, Path::new("/")),
+            Some(most) => {
+                let mut limited = ctl::command(Path::new("prlimit"), Path::new("/"));
+                limited.arg(format!("--nofile={most}:{most}")).arg(program);
+                limited
+            }
+        };
         command
             .arg("mount")
             .arg(self.source())
@@ -309,6 +320,18 @@ impl Mount<'_> {
         }
     }
 
+    /// The bytes of a sealed file's manifest.
+    pub fn manifest(&self, path: &str) -> Vec<u8> {
+        let digest = self
+            .attribute(path, "user.atlas.digest")
+            .expect("a sealed file has a digest");
+        let hex = digest
+            .strip_prefix("blake3:")
+            .expect("its own digest is BLAKE3");
+        fs::read(self.path(&format!(".atlas/by-digest/{hex}.c2pa")))
+            .expect("a sealed file has a manifest")
+    }
+
     /// Waits until a path's state is this.
     pub fn await_state(&self, path: &str, state: &str) {
         wait::until(&format!("{path} is {state}"), || {
@@ -333,20 +356,23 @@ impl Mount<'_> {
         child.wait().expect("own child");
     }
 
-    /// Unmounts as a person would, and waits for the daemon's end.
-    pub fn unmount(mut self) {
-        let mut command = ctl::command(&sandbox::program("atlas-fs"), Path::new("/"));
-        command.arg("umount").arg(&self.point);
-        Answer::of(command).expect(0);
+    /// Waits for the daemon to end by itself, without an error.
+    pub fn ended(mut self) {
         let mut child = self.child.take().expect("the daemon lives");
-        let status = wait::until("the daemon ends after umount", || {
-            child.try_wait().expect("own child")
-        });
+        let status = wait::until("the daemon ends", || child.try_wait().expect("own child"));
         assert!(
             status.success(),
             "the daemon ended with {status}\n{}",
             self.log()
         );
+    }
+
+    /// Unmounts as a person would, and waits for the daemon's end.
+    pub fn unmount(self) {
+        let mut command = ctl::command(&sandbox::program("atlas-fs"), Path::new("/"));
+        command.arg("umount").arg(&self.point);
+        Answer::of(command).expect(0);
+        self.ended();
     }
 }
 

@@ -11,7 +11,7 @@ fn a_job_descends_from_nothing_but_shells_and_the_first_process() {
     let lab = Lab::new();
     let program = "import os\np, names = os.getppid(), []\nwhile p > 1:\n    s = open(f'/proc/{p}/stat').read()\n    names.append(s[s.index('(')+1:s.rindex(')')])\n    p = int(s[s.rindex(')')+2:].split()[1])\nprint(names)";
     let done = Job::new(&lab.scratch(), &lab.scratch(), &["python", "-c", program]).ok();
-    assert_eq!(done.stdout.trim(), "['sh']");
+    assert_eq!(done.stdout.trim(), "['bash']");
 }
 
 #[test]
@@ -39,4 +39,17 @@ fn nothing_that_a_test_mounts_or_pins_is_seen_outside() {
     sandbox::small_disk(&lab.scratch().join("disk"), 1 << 20);
     let outside = fs::read_to_string("/proc/1/mounts").unwrap();
     assert!(!outside.contains(lab.scratch().to_str().unwrap()));
+}
+
+/// Processes that share a pipe are one run: a job must hold none that another job holds.
+#[test]
+fn a_job_inherits_no_descriptor_of_the_tester() {
+    let lab = Lab::new();
+    let program = "import os\nprint(sorted(os.readlink(f'/proc/self/fd/{f}') for f in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{f}')))";
+    let done = Job::new(&lab.scratch(), &lab.scratch(), &["python", "-c", program]).ok();
+    assert!(
+        !done.stdout.contains("pipe:") && !done.stdout.contains("socket:"),
+        "{}",
+        done.stdout
+    );
 }

@@ -44,7 +44,7 @@ both! {
         }
         let json = mount.ctl(&["lineage", "--json", "next"]).expect(0);
         assert!(json.json().to_string().contains("a\\nb\\u001b[2J"), "{}", json.stdout);
-        mount.ctl(&[OsStr::new("verify"), name(b"no\x1b[31mred\nfile").as_os_str()]).refusal(1, "red");
+        mount.ctl(&[OsStr::new("lineage"), name(b"no\x1b[31mred\nfile").as_os_str()]).refusal(1, "red");
     }
 
     /// Names are bytes: what is not UTF-8 is kept exactly, and given exactly in JSON.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use atlas_tests::ctl::{self, Answer};
-use atlas_tests::{Io, Lab, Options, both, files, sandbox, wait};
+use atlas_tests::{Io, Lab, Options, both, files, sandbox};
 use rustix::process::{Pid, Signal, kill_process};
 
 both! {
@@ -16,7 +16,12 @@ both! {
         let mount = lab.mount(Options::new(io));
         mount.sh("cat in > first").ok();
         mount.sync();
-        mount.sh("for i in $(seq 40); do cat first > out$i; done; head -c 30000000 /dev/zero > big").ok();
+        mount.python(
+            "first = open('first', 'rb').read()
+for i in range(1, 41):
+    open(f'out{i}', 'wb').write(first + b'%d' % i)
+open('big', 'wb').write(bytes(30_000_000))",
+        ).ok();
         mount.crash();
         let mount = lab.mount(Options::new(io));
         mount.sync();
@@ -73,10 +78,12 @@ fn a_termination_signal_seals_what_is_queued_and_unmounts() {
         .ok();
     let pid = Pid::from_raw(i32::try_from(mount.pid()).unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
-    wait::until("the mount is gone", || {
-        let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
-        (!mounts.contains(lab.mountpoint().to_str().unwrap())).then_some(())
-    });
+    mount.ended();
+    let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
+    assert!(
+        !mounts.contains(lab.mountpoint().to_str().unwrap()),
+        "{mounts}"
+    );
     for i in 1..=5 {
         lab.ctl(&[
             "verify",

@@ -21,15 +21,7 @@ fn chain(lab: &Lab, length: usize) -> Vec<Vec<u8>> {
         };
         mount.sh(&format!("(cat {from}; echo {i}) > gen{i}")).ok();
         mount.sync();
-        let mut value = vec![0; 65536];
-        let len = rustix::fs::getxattr(
-            mount.path(&format!("gen{i}")),
-            "user.atlas.manifest",
-            &mut value[..],
-        )
-        .unwrap();
-        value.truncate(len);
-        manifests.push(value);
+        manifests.push(mount.manifest(&format!("gen{i}")));
     }
     mount.unmount();
     manifests

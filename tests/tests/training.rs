@@ -155,7 +155,8 @@ both! {
         shards(&lab, 1);
         let mount = lab.mount(Options::new(io));
         pool(&mount, "fork", "model.safetensors");
-        let lineage = mount.lineage("model.safetensors");
+        let all = mount.ctl(&["lineage", "--json", "--all", "model.safetensors"]).expect(0).json();
+        let lineage = atlas_tests::Lineage::of(all);
         assert_eq!(lineage.edge("train.py").kind, "code", "{}", lineage.json);
         let text = mount.ctl(&["lineage", "model.safetensors"]).expect(0).stdout;
         assert!(text.contains("digits") && text.contains("model.safetensors"), "{text}");

@@ -112,7 +112,7 @@ fn without_daemon(
     // With force the mount is not looked at: a daemon that hangs would hang this process too.
     let gone = || {
         matches!(
-            rustix::fs::stat(&mount.point),
+            rustix::fs::statvfs(&mount.point),
             Err(Errno::NOTCONN | Errno::CONNABORTED)
         )
     };
