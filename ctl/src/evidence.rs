@@ -19,6 +19,7 @@ use crate::cli::Global;
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::place::{self, Located, Place};
+use crate::view::out;
 
 /// No manifest served by a mount is larger, in bytes.
 const MAX_MANIFEST: u64 = 1 << 20;
@@ -119,8 +120,10 @@ fn rows(layout: &Layout, store: &Store) -> Result<Box<dyn Catalogue>, Failure> {
     if let Ok([node]) = layout.nodes().as_deref() {
         match Index::open_read_only(&layout.index(*node)) {
             Ok(index) => return Ok(Box::new(index)),
-            // Missing, unreadable for us, in use or damaged: it is a cache, and `doctor` says which.
-            Err(IndexError::Io { .. } | IndexError::Locked { .. } | IndexError::Damaged { .. }) => {
+            // No node has been here yet, or the index is not for us to read: it is a cache.
+            Err(IndexError::Io { .. } | IndexError::Locked { .. }) => {}
+            Err(e @ (IndexError::Damaged { .. } | IndexError::Unclosed(_))) => {
+                out::say(&format!("Using the store alone: {e}"));
             }
             Err(e) => return Err(Failure::error(e.to_string())),
         }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use atlas_manifests::digest::DigestPrefix;
 use atlas_manifests::id::{NodeRef, RunId};
 use atlas_manifests::rows::{RunRow, VersionRow};
+use atlas_manifests::vocabulary::State;
 
 use crate::cli::Global;
 use crate::evidence::Evidence;
@@ -82,10 +83,19 @@ pub(crate) fn file(path: &Path, global: &Global) -> Result<Found, Failure> {
 fn file_that_was(path: &Path, global: &Global) -> Result<Found, Failure> {
     let found = file(path, global)?;
     match &found.what {
-        What::File { row: None, .. } => Err(Failure::error(format!(
-            "{}: no such file, digest or run: see atlasctl ls and atlasctl runs",
-            escape::short(&path.display().to_string(), 200)
-        ))),
+        What::File { row: None, .. } => {
+            // What can only be a digest names content, and there is no manifest for it; anything else may be misspelt.
+            let text = path.to_str().unwrap_or_default();
+            let digest = text.contains(':') && text.parse::<DigestPrefix>().is_ok();
+            let (code, what) = if digest {
+                (Code::NO_MANIFEST, "no content with this digest is known here")
+            } else {
+                (Code::ERROR, "no such file, digest or run")
+            };
+            let shown = escape::short(&path.display().to_string(), 200);
+            let text = format!("{shown}: {what}: see atlasctl ls and atlasctl runs");
+            Err(Failure::new(code, text))
+        }
         _ => Ok(found),
     }
 }
@@ -147,7 +157,16 @@ pub(crate) fn own_row(located: &Located, evidence: &Evidence) -> Result<Option<V
     let there = fs::symlink_metadata(&located.real).is_ok();
     let mut rows = evidence.rows().by_path(&below)?;
     rows.retain(|r| !there || !r.gone);
-    Ok(rows.pop())
+    let Some(last) = rows.pop() else {
+        return Ok(None);
+    };
+    // Nothing was to be sealed here, says a row that nobody signed: a manifest that is there all the same is what counts.
+    let sealed = if matches!(last.state, State::Excluded | State::Empty) && last.manifest.is_none() {
+        rows.into_iter().rev().find(|r| !r.gone && r.manifest.is_some())
+    } else {
+        None
+    };
+    Ok(Some(sealed.unwrap_or(last)))
 }
 
 /// With `--state` the directory that the paths are below is not known: every end of the path is tried, and a row counts only when it

@@ -83,7 +83,8 @@ fn kernel_options(flags: &KernelFlags) -> Vec<String> {
     ];
     named
         .into_iter()
-        .filter_map(|(on, name)| on.then(|| name.to_owned()))
+        .filter(|(on, _)| *on)
+        .map(|(_, name)| name.to_owned())
         .collect()
 }
 

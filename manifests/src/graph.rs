@@ -48,7 +48,8 @@ impl Options {
         } else {
             self.kinds.contains(&kind)
         };
-        kind_fits && (self.all || grade <= self.min_grade)
+        // How near they were says nothing of a version and the one that it replaced.
+        kind_fits && (self.all || kind == Kind::Parent || grade <= self.min_grade)
     }
 }
 
@@ -80,6 +81,9 @@ pub struct Node {
     pub attested: bool,
     /// True when the file was unlinked or replaced since.
     pub gone: bool,
+    /// For a registered set: how many members it has.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub members: Option<u64>,
 }
 
 /// An edge of the graph.
@@ -199,7 +203,11 @@ pub fn lineage(
     let nodes: Vec<Node> = order
         .iter()
         .map(|id| {
-            let node = collector.row(*id).map_or_else(|| unknown(*id), node);
+            let mut node = collector.row(*id).map_or_else(|| unknown(*id), node);
+            if let Some(path) = collector.path(*id).filter(|_| node.path.is_none()) {
+                node.path = Some(path.lossy());
+                node.path_b64 = path.b64_if_needed();
+            }
             runs.extend(node.run);
             node
         })
@@ -228,6 +236,7 @@ fn node(row: &VersionRow) -> Node {
         sealed_at: row.sealed_at.clone(),
         attested: row.manifest.is_some(),
         gone: row.gone,
+        members: row.members.map(|set| set.size),
     }
 }
 
@@ -254,6 +263,7 @@ fn unknown(id: NodeRef) -> Node {
         sealed_at: None,
         attested: false,
         gone: false,
+        members: None,
     }
 }
 

@@ -9,9 +9,11 @@ mod rebuild;
 mod write;
 
 use std::fmt;
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase as _, TableDefinition};
 
@@ -58,6 +60,9 @@ pub enum IndexError {
         /// What was found.
         reason: String,
     },
+    /// Its last owner was killed. Opening it for writing repairs it; who only reads uses the store instead.
+    #[error("the index {0:?} was not closed by its last owner: mount again (it repairs itself)")]
+    Unclosed(PathBuf),
     /// Somebody else has it open.
     #[error("the index {path:?} is in use{}: ask that daemon, or unmount first", By(*pid))]
     Locked {
@@ -109,8 +114,8 @@ enum Db {
 /// One node's index.
 pub struct Index {
     path: PathBuf,
-    /// `None` only while it is being dropped.
-    db: Option<Db>,
+    /// `None` once it is closed.
+    db: RwLock<Option<Db>>,
     writer: Mutex<Writer>,
 }
 
@@ -137,7 +142,18 @@ impl Index {
     /// Opens the index for writing, making it when there is none. Repairs what an unclean end left.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
         let db = guarded(path, || {
-            let db = Database::builder().set_cache_size(CACHE).create(path)?;
+            // It names paths that the manifests withhold: nobody else reads it, whatever the umask.
+            let private = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path)?;
+            private.set_permissions(Permissions::from_mode(0o600))?;
+            let db = Database::builder()
+                .set_cache_size(CACHE)
+                .create_file(private)?;
             Ok(Db::Writable(db))
         })?;
         let index = Self::with(path, db);
@@ -165,9 +181,17 @@ impl Index {
     fn with(path: &Path, db: Db) -> Self {
         Self {
             path: path.to_owned(),
-            db: Some(db),
+            db: RwLock::new(Some(db)),
             writer: Mutex::new(Writer::default()),
         }
+    }
+
+    /// Writes everything, and says in the file that its owner has closed it, so that readers need no repair. Nothing can be read or
+    /// written through this value afterwards. A daemon calls it at its end: its workers may hold the index until the process is gone.
+    pub fn close(&self) {
+        let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
+        // redb writes its last words here, and panics on some damaged files.
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(db)));
     }
 
     /// The file.
@@ -180,7 +204,8 @@ impl Index {
         body: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, IndexError> {
         guarded(&self.path, || {
-            let txn = match &self.db {
+            let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+            let txn = match &*db {
                 Some(Db::Writable(db)) => db.begin_read()?,
                 Some(Db::ReadOnly(db)) => db.begin_read()?,
                 None => return Err(redb::Error::Corrupted("closed".to_owned())),
@@ -192,9 +217,7 @@ impl Index {
 
 impl Drop for Index {
     fn drop(&mut self) {
-        let db = self.db.take();
-        // redb writes its last words here, and panics on some damaged files.
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(db)));
+        self.close();
     }
 }
 
@@ -221,7 +244,7 @@ fn translate(path: &Path, e: redb::Error) -> IndexError {
             path: path.to_owned(),
             pid: holder(path),
         },
-        redb::Error::RepairAborted => damaged(path, "its last owner did not close it"),
+        redb::Error::RepairAborted => IndexError::Unclosed(path.to_owned()),
         redb::Error::Io(e)
             if !matches!(
                 e.kind(),

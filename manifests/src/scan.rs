@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::bytes::PathBytes;
 use crate::digest::{DigestPrefix, Digests, Sha256};
 use crate::history::History;
 use crate::id::{NodeRef, RunId};
 use crate::private::PrivateRecord;
 use crate::read;
 use crate::rows::{RunRow, UseRow, VersionRow};
-use crate::set;
+use crate::set::{self, MemberList};
 use crate::shelf::{Catalogue, Object, Shelf, ShelfError};
 use crate::statement::{Input, ManifestRef, Origin, RunStatement, SetHead, Statement};
 use crate::store::Store;
@@ -106,7 +107,58 @@ impl StoreScan {
             .and_then(|old| old.sealed_at.clone())
             .is_none_or(|old| parse(&old) <= parse(&statement.sealed_at));
         if newer {
-            self.history.add_version(row(&statement, reference, record));
+            let row = row(&statement, reference, record);
+            if statement.members.is_some() {
+                self.add_members(shelf, &statement, &row)?;
+            }
+            self.history.add_version(row);
+        }
+        Ok(())
+    }
+
+    /// The members of a registered set have no manifests of their own: the set's says what they are.
+    fn add_members(
+        &mut self,
+        shelf: &dyn Shelf,
+        set: &Statement,
+        row: &VersionRow,
+    ) -> Result<(), ShelfError> {
+        let name = set.asset.digests.sha256;
+        let bytes = match shelf.object(Object::Members, &name) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(()),
+            Err(ShelfError::Damaged(text)) => {
+                self.passed_over.push(text);
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        let list = match MemberList::decode(&bytes) {
+            Ok(list) if set.members == Some(list.head()) => list,
+            Ok(_) => {
+                let text = format!("member list {name}: not the one that was signed");
+                self.passed_over.push(text);
+                return Ok(());
+            }
+            Err(e) => {
+                self.passed_over.push(format!("member list {name}: {e}"));
+                return Ok(());
+            }
+        };
+        for member in list.members() {
+            let node = NodeRef::Content(member.digests.blake3);
+            // Below a directory whose path is not known no member has one either.
+            let path = row.path.as_ref().map(|dir| {
+                let dir = if dir.0.is_empty() { vec![] } else { [&dir.0[..], b"/"].concat() };
+                PathBytes([&dir[..], &member.path.0].concat())
+            });
+            self.history.add_version(VersionRow {
+                path,
+                manifest: row.manifest,
+                parent: Some(row.node),
+                sealed_at: row.sealed_at.clone(),
+                ..bare(node, Some(member.digests), State::Sealed)
+            });
         }
         Ok(())
     }

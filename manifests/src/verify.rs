@@ -10,6 +10,7 @@ mod verdict;
 use std::fs::File;
 
 pub use ancestry::Memo;
+use ancestry::Membership;
 pub use hash::{HashError, digests};
 pub use set::{Entry, verify_set};
 pub use verdict::{Checks, Code, FileVerdict, Outcome, Reason, Report};
@@ -85,7 +86,7 @@ pub fn verify(
     };
     let mut verdict = FileVerdict::new(&path);
     verdict.digest = Some(digests.blake3);
-    let candidates = match candidates(shelf, &digests, choice) {
+    let candidates = match candidates(shelf, &digests, choice, memo) {
         Ok(Found::Candidates(candidates)) => candidates,
         Ok(Found::Differs(text)) => {
             verdict.checks.artifact = Tier::Contraindicated;
@@ -126,8 +127,21 @@ pub fn verify(
     // Of several manifests for these bytes the newest that passes; when none does, the newest speaks.
     let mut first = None;
     for bytes in candidates.iter().take(MAX_CANDIDATES) {
-        let judged = judge(shelf, anchors, verdict.clone(), &digests, bytes, memo);
+        let mut judged = judge(
+            shelf,
+            anchors,
+            verdict.clone(),
+            &digests,
+            bytes,
+            choice,
+            memo,
+        );
         if judged.verdict == Outcome::Pass {
+            if choice.given.is_none() && choice.row.as_ref().is_some_and(|r| r.manifest.is_none()) {
+                let text =
+                    "nothing was sealed at this path: the same bytes were sealed elsewhere, and that is verified";
+                judged.add_warning(text.to_owned(), "");
+            }
             return judged;
         }
         first.get_or_insert(judged);
@@ -158,6 +172,7 @@ fn candidates(
     shelf: &dyn Shelf,
     digests: &Digests,
     choice: &ManifestChoice,
+    memo: &mut Memo,
 ) -> Result<Found, ShelfError> {
     if let Some(bytes) = &choice.given {
         return Ok(Found::Candidates(vec![bytes.clone()]));
@@ -170,7 +185,15 @@ fn candidates(
             .ok_or_else(|| ShelfError::Damaged(format!("manifest {} is missing", own.sha256)))?;
         match read::peek(&bytes) {
             Ok(said) if said.asset.digests != *digests => {
-                return Ok(Found::Differs(differs(&said.asset.digests, digests)));
+                let path = choice.row.as_ref().and_then(|r| r.path.as_ref());
+                let set = said.members.map(|_| ancestry::membership(shelf, &said, path, digests, memo));
+                match set {
+                    None => return Ok(Found::Differs(differs(&said.asset.digests, digests))),
+                    Some(Membership::Foreign) => {
+                        return Ok(Found::Differs(foreign(&said, digests)));
+                    }
+                    Some(Membership::Member | Membership::Unknown) => found.push(bytes),
+                }
             }
             // One that cannot be parsed is judged too, and fails there.
             Ok(_) | Err(_) => found.push(bytes),
@@ -257,6 +280,27 @@ fn differs(sealed: &Digests, now: &Digests) -> String {
     }
 }
 
+fn foreign(set: &Statement, now: &Digests) -> String {
+    format!(
+        "its content differs from what {} holds: {} of {} bytes now",
+        set_name(set),
+        now.blake3,
+        now.size
+    )
+}
+
+/// A registered set in words. The name is what somebody gave it.
+fn set_name(set: &Statement) -> String {
+    let given = match &set.origin {
+        Origin::Registered { name, .. } => name.as_deref(),
+        Origin::Run(_) => None,
+    };
+    match given.or(set.title.as_deref()) {
+        Some(name) => format!("the set {name:?}"),
+        None => format!("the set {}", set.version),
+    }
+}
+
 /// Everything that follows from one manifest.
 fn judge(
     shelf: &dyn Shelf,
@@ -264,6 +308,7 @@ fn judge(
     mut v: FileVerdict,
     digests: &Digests,
     bytes: &[u8],
+    choice: &ManifestChoice,
     memo: &mut Memo,
 ) -> FileVerdict {
     v.manifest = Some(Sha256::of(bytes));
@@ -273,6 +318,9 @@ fn judge(
             v.checks.signature = Tier::Contraindicated;
             let remedy = match e {
                 ReadError::Foreign(_) => "give the manifest that Atlas made for this file",
+                ReadError::Malformed(_) | ReadError::Tampered(_) if choice.given.is_some() => {
+                    "export it again from the state that sealed this file"
+                }
                 ReadError::Malformed(_) | ReadError::Tampered(_) => RESTORE,
             };
             return v.fail(Code::Untrusted, e.to_string(), remedy);
@@ -296,8 +344,12 @@ fn judge(
         }
     }
     let said = reading.statement;
+    let path = choice.row.as_ref().and_then(|r| r.path.as_ref());
+    let member = said.members.is_some() && said.asset.digests != *digests;
     if said.asset.digests == *digests {
         v.checks.artifact = Tier::Affirming;
+    } else if member {
+        judge_member(&mut v, &said, ancestry::membership(shelf, &said, path, digests, memo), digests);
     } else {
         v.checks.artifact = Tier::Contraindicated;
         let remedy = "restore the file, or give the manifest that is about it";
@@ -306,9 +358,30 @@ fn judge(
     if v.checks.signature != Tier::Affirming {
         return v;
     }
+    if member && v.verdict == Outcome::Pass {
+        v.member_of = Some(set_name(&said));
+    }
     completeness(&mut v, &said);
     lineage(shelf, anchors, &mut v, &said, memo);
     v
+}
+
+/// A file that has no manifest of its own, only that of the set it belongs to.
+fn judge_member(v: &mut FileVerdict, set: &Statement, membership: Membership, now: &Digests) {
+    v.checks.artifact = Tier::Contraindicated;
+    match membership {
+        Membership::Member => v.checks.artifact = Tier::Affirming,
+        Membership::Foreign => v.add_failure(
+            Code::Differs,
+            foreign(set, now),
+            "restore the file, or register the set again",
+        ),
+        Membership::Unknown => v.add_failure(
+            Code::Ancestor,
+            format!("the member list of {} is missing or damaged", set_name(set)),
+            RESTORE,
+        ),
+    }
 }
 
 /// How the writer let go says whether it finished, and never whether it wrote what it should.

@@ -211,6 +211,7 @@ fn index(path: &Path) -> Finding {
             Finding::ok(WHAT, text)
         }
         Err(e @ IndexError::Damaged { .. }) => Finding::fail(WHAT, e.to_string(), ""),
+        Err(e @ IndexError::Unclosed(_)) => Finding::warn(WHAT, e.to_string(), ""),
         Err(e) => Finding::warn(WHAT, e.to_string(), "look again as the user who mounts it"),
     }
 }

@@ -130,8 +130,13 @@ fn one_mount(paths: &[PathBuf]) -> Result<(PathBuf, Vec<PathBytes>), Failure> {
 fn on_mount(path: &Path) -> Result<(PathBuf, PathBuf), Failure> {
     let located = place::locate(path)?;
     let Place::Live { status, below, .. } = located.place else {
+        // Beside a state the daemon is what is missing; elsewhere it is the place that is wrong.
+        let code = match located.place {
+            Place::Backing { .. } => Code::NO_DAEMON,
+            Place::Live { .. } | Place::Loose => Code::ERROR,
+        };
         return Err(Failure::new(
-            Code::NO_DAEMON,
+            code,
             format!(
                 "{}: not on a live mount: mount its directory with atlas-fs mount, then register it there",
                 path.display()

@@ -21,7 +21,7 @@ use crate::find;
 use crate::place::{self, Located, Place};
 use crate::view::out::Out;
 use crate::view::progress::Progress;
-use crate::view::{amount, verdict};
+use crate::view::{amount, escape, verdict};
 use crate::walk::{self, Step, Walk};
 
 /// No manifest beside a file is read beyond this, in bytes.
@@ -113,8 +113,12 @@ impl Session<'_> {
             }
             Err(e) => {
                 let text = crate::exit::reason(&e);
-                let verdict = FileVerdict::failed(&path.into(), check::Code::Other, text, "check its name");
-                self.push(verdict)
+                if !self.global.json {
+                    let shown = escape::short(&path.display().to_string(), 200);
+                    crate::view::out::say(&format!("atlasctl: {shown}: {text}: check its name"));
+                }
+                self.files.push(FileVerdict::failed(&path.into(), check::Code::Other, text, "check its name"));
+                Ok(())
             }
         }
     }
@@ -178,7 +182,14 @@ impl Session<'_> {
             cell.borrow_mut().set(|| format!("{} of {} hashed  {}", amount::size(done), amount::size(size), shown.lossy()));
         };
         let Source { evidence, memo, .. } = &mut self.sources[source];
-        check::verify(evidence.shelf(), &self.anchors, subject, &choice, memo, &tell)
+        let mut verdict = check::verify(evidence.shelf(), &self.anchors, subject, &choice, memo, &tell);
+        if let Some(manifest) = &self.args.manifest {
+            // Whose fault it is: of the manifest that was given, not of the file.
+            for reason in verdict.reasons.iter_mut().filter(|r| r.code == check::Code::Untrusted) {
+                reason.text = format!("{}: {}", manifest.display(), reason.text);
+            }
+        }
+        verdict
     }
 
     /// The directory as a registered set; `None` when it is not one.

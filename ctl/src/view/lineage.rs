@@ -103,6 +103,11 @@ impl<'a> Picture<'a> {
                 far.entry(*node).or_default().insert((*kind, *grade));
             }
         }
+        if !self.look.all {
+            // What a registered set attests is counted in that set's line.
+            let sets: HashSet<_> = far.keys().copied().filter(|n| self.set_size(*n).is_some()).collect();
+            far.retain(|node, _| sets.contains(node) || !self.sets_of(*node).any(|set| sets.contains(&set)));
+        }
         let single = |node: NodeRef, edges| Item { nodes: vec![node], dir: None, edges, above: run };
         let mut items = Vec::new();
         for (dir, members) in self.directories(far) {
@@ -155,7 +160,10 @@ impl<'a> Picture<'a> {
             (None, None) => id.to_string(),
         };
         let mut parts = vec![paint.strong(&name), paint.state(node.state.as_str(), node.state)];
-        parts.extend(node.size.map(amount::size));
+        match node.members {
+            Some(members) => parts.push(self.set(id, members)),
+            None => parts.extend(node.size.map(amount::size)),
+        }
         parts.extend(node.digest.map(|d| paint.dim(amount::prefix(&d.hex()))));
         parts.extend(node.sealed_at.as_deref().map(|at| paint.dim(&amount::age(at, self.look.now))));
         if node.gone {
@@ -166,6 +174,28 @@ impl<'a> Picture<'a> {
         }
         parts.extend(relation(edges, paint));
         parts.join("  ")
+    }
+
+    /// A registered set: how many files it has, and how many of those stand in this lineage.
+    fn set(&self, id: NodeRef, members: u64) -> String {
+        let used = self.nodes.keys().filter(|n| self.sets_of(**n).any(|set| set == id)).count() as u64;
+        let size = amount::counted(members, "file", "files");
+        if used == 0 {
+            format!("set of {size}")
+        } else {
+            format!("set of {size}, {} of them used", amount::count(used))
+        }
+    }
+
+    fn set_size(&self, node: NodeRef) -> Option<u64> {
+        self.nodes.get(&node)?.0.members
+    }
+
+    /// The sets that a content belongs to. Downstream the edges lead the other way, and every member is shown.
+    fn sets_of(&self, node: NodeRef) -> impl Iterator<Item = NodeRef> {
+        let content = matches!(node, NodeRef::Content(_)) && !self.look.downstream;
+        let edges = self.next.get(&node).filter(|_| content);
+        edges.into_iter().flatten().filter(|(_, kind, _)| *kind == Kind::Set).map(|(set, _, _)| *set)
     }
 
     fn directory(&self, dir: &[u8], nodes: &[NodeRef], edges: &BTreeSet<(Kind, Grade)>) -> String {

@@ -23,6 +23,9 @@ pub(crate) fn file(v: &FileVerdict, whole: bool, paint: Paint) -> String {
             text.push_str(&format!(", with {}", amount::counted(v.ancestors, "ancestor", "ancestors")));
         }
     }
+    if let Some(set) = &v.member_of {
+        text.push_str(&format!(", a member of {}", escape::short(&escape::line(set), 80)));
+    }
     text.push('\n');
     if whole || v.verdict == Outcome::Fail {
         text.push_str(&checks(&v.checks, paint));

@@ -83,7 +83,7 @@ impl Handler for Engine {
                 Say::Names { names }
             }),
             Ask::ByPath { path } => {
-                if view.reads(&path.as_path().to_owned()) || self.owns_path(&peer, &path) {
+                if view.reads(path.as_path()) || self.owns_path(&peer, &path) {
                     let live = self.live_row(&path);
                     said(self.index.by_path(path.as_path()), |mut rows| {
                         if let Some(live) = live {

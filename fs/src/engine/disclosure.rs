@@ -69,7 +69,7 @@ impl<'a> View<'a> {
         }
         let known = match (&row.path, row.run) {
             (_, Some(run)) if self.owns(run) => true,
-            (Some(path), _) if !row.gone => self.reads(&path.as_path().to_owned()),
+            (Some(path), _) if !row.gone => self.reads(path.as_path()),
             _ => false,
         };
         if !known {
@@ -83,10 +83,7 @@ impl<'a> View<'a> {
     pub(super) fn used(&mut self, mut row: UseRow) -> UseRow {
         let known = self.all()
             || self.owns(row.run)
-            || row
-                .path
-                .as_ref()
-                .is_some_and(|p| self.reads(&p.as_path().to_owned()));
+            || row.path.as_ref().is_some_and(|p| self.reads(p.as_path()));
         if !known {
             row.path = None;
         }

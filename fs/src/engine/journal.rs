@@ -8,6 +8,7 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use atlas_manifests::digest::Sha256;
 use atlas_manifests::id::{InstanceId, VersionId};
 use atlas_manifests::rows::{RunRow, VersionRow};
 use serde::{Deserialize, Serialize};
@@ -15,9 +16,13 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::RawUse;
 
 /// One line.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "made, written and dropped one at a time"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Record {
+pub(crate) enum Record {
     /// A use was entered.
     Used(RawUse),
     /// A version ended; its run as it was then.
@@ -27,13 +32,18 @@ pub enum Record {
         /// Its run.
         run: Option<RunRow>,
     },
-    /// Nothing is left to do for this version.
-    Settled(VersionId),
+    /// A version is sealed: nothing is left to do but to know it.
+    Settled {
+        /// The version.
+        version: VersionId,
+        /// Its manifest, which is in the store.
+        manifest: Sha256,
+    },
 }
 
 /// The journal of this life.
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     inner: Mutex<Inner>,
 }
@@ -49,7 +59,7 @@ impl Journal {
     ///
     /// # Errors
     /// When the file cannot be made.
-    pub fn begin(dir: &Path, instance: InstanceId) -> io::Result<Self> {
+    pub(crate) fn begin(dir: &Path, instance: InstanceId) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let path = dir.join(format!("{instance}.jsonl"));
         let file = OpenOptions::new().append(true).create(true).open(&path)?;
@@ -63,7 +73,7 @@ impl Journal {
     }
 
     /// Queues a record: memory only, so that it may be called with the ledger locked.
-    pub fn push(&self, record: &Record) {
+    pub(crate) fn push(&self, record: &Record) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if serde_json::to_writer(&mut inner.pending, record).is_ok() {
             inner.pending.push(b'\n');
@@ -74,7 +84,7 @@ impl Journal {
     ///
     /// # Errors
     /// When the write fails, for example because the disk is full.
-    pub fn flush(&self) -> io::Result<()> {
+    pub(crate) fn flush(&self) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.pending.is_empty() {
             return Ok(());
@@ -93,13 +103,8 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub fn finish(&self) -> io::Result<()> {
+    pub(crate) fn finish(&self) -> io::Result<()> {
         fs::remove_file(&self.path)
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 
@@ -107,7 +112,7 @@ impl Journal {
 ///
 /// # Errors
 /// When the directory cannot be read. Lines that cannot be parsed are skipped, counted and said.
-pub fn left_behind(dir: &Path, own: InstanceId) -> io::Result<(Vec<Record>, Vec<PathBuf>)> {
+pub(crate) fn left_behind(dir: &Path, own: InstanceId) -> io::Result<(Vec<Record>, Vec<PathBuf>)> {
     let mut files: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -153,16 +158,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (InstanceId([1; 16]), InstanceId([2; 16]));
         let journal = Journal::begin(dir.path(), a).unwrap();
-        let settled = Record::Settled(VersionId {
-            node: NodeId([3; 16]),
-            n: 7,
-        });
+        let version = VersionId { node: NodeId([3; 16]), n: 7 };
+        let settled = Record::Settled { version, manifest: Sha256([4; 32]) };
         journal.push(&settled);
         journal.push(&settled);
         journal.flush().unwrap();
-        let mut bytes = fs::read(journal.path()).unwrap();
+        let mut bytes = fs::read(&journal.path).unwrap();
         bytes.truncate(bytes.len() - 5);
-        fs::write(journal.path(), &bytes).unwrap();
+        fs::write(&journal.path, &bytes).unwrap();
         let (records, files) = left_behind(dir.path(), b).unwrap();
         assert_eq!(records, [settled]);
         assert_eq!(files.len(), 1);

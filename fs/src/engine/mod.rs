@@ -55,6 +55,8 @@ use crate::vfs::observer::{Backing, FileKey, HandleId};
 const HOLD: Duration = Duration::from_millis(100);
 /// How often timers are looked at.
 const TICK: Duration = Duration::from_millis(25);
+/// How long the processes of a run that has ended are remembered: its row is in the index by then.
+const REMEMBER: Duration = Duration::from_secs(60);
 /// How often finished runs are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
 
@@ -123,6 +125,8 @@ pub struct Engine {
     stopping: std::sync::atomic::AtomicBool,
     holds: Mutex<Vec<(Instant, Ticket)>>,
     handles: DashMap<HandleId, FileKey>,
+    /// Runs that have ended, and when that was seen.
+    ended: Mutex<Vec<(Instant, RunId)>>,
     /// Inline mode: what passed through of files that are being written.
     trees: DashMap<FileKey, ContentTree>,
     facts: FactBook,
@@ -228,6 +232,7 @@ impl Engine {
             stopping: std::sync::atomic::AtomicBool::new(false),
             holds: Mutex::new(Vec::new()),
             handles: DashMap::new(),
+            ended: Mutex::new(Vec::new()),
             trees: DashMap::new(),
             facts: FactBook::new(programs),
             exclusions,
@@ -367,8 +372,21 @@ impl Engine {
     }
 
     fn sweep(&self) {
-        for run in self.callers.sweep() {
-            let _ = self.scribe.send(Work::Run(run));
+        let ended = self.callers.sweep();
+        for run in &ended {
+            let _ = self.scribe.send(Work::Run(*run));
+        }
+        let mut waiting = lock(&self.ended);
+        waiting.extend(ended.into_iter().map(|run| (Instant::now(), run)));
+        let ledger = lock(&self.ledger);
+        let forgotten = waiting.extract_if(.., |(at, run)| {
+            at.elapsed() >= REMEMBER && !ledger.busy(*run)
+        });
+        let forgotten: Vec<RunId> = forgotten.map(|(_, run)| run).collect();
+        drop(ledger);
+        for run in forgotten {
+            self.callers.forget(run);
+            self.facts.forget(run);
         }
         self.settle_journal();
     }
@@ -499,6 +517,8 @@ impl Engine {
         {
             tracing::warn!(error = %e, "the journal stays, the next mount will read it");
         }
+        // Threads that outlive this still hold the engine: the index is closed by name, or readers would find it unclosed.
+        self.index.close();
     }
 
     fn pool(&self) -> Option<&Arc<DigestPool>> {

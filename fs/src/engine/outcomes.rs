@@ -49,7 +49,7 @@ impl Engine {
                             types,
                             known,
                         },
-                    )
+                    );
                 });
             }
             Outcome::Held { ticket } => self.step(|l| l.lingers(Ticket(ticket))),
@@ -57,7 +57,7 @@ impl Engine {
                 self.step(|l| l.undigested(Ticket(ticket), Undigested::Changed(identity)));
             }
             Outcome::Gone { ticket } => {
-                self.step(|l| l.undigested(Ticket(ticket), Undigested::Gone))
+                self.step(|l| l.undigested(Ticket(ticket), Undigested::Gone));
             }
             Outcome::Failed { ticket, error } => {
                 self.step(|l| l.undigested(Ticket(ticket), Undigested::Failed(error)));

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use atlas_manifests::digest::Sha256;
 use atlas_manifests::id::{NodeId, NodeRef, RunId};
+use atlas_manifests::index::Batch;
 use atlas_manifests::rows::{FileIdentity, RunRow, VersionRow};
+use atlas_manifests::scan::StoreScan;
 use atlas_manifests::shelf::Catalogue as _;
 use atlas_manifests::vocabulary::State;
 
@@ -20,7 +23,7 @@ pub(super) fn next_version(index: u64, records: &[Record], node: NodeId) -> u64 
     for record in records {
         let id = match record {
             Record::Ended { row, .. } => row.node,
-            Record::Settled(v) => NodeRef::Version(*v),
+            Record::Settled { version, .. } => NodeRef::Version(*version),
             Record::Used(u) => match u.node {
                 Some(node) => node,
                 None => continue,
@@ -40,11 +43,11 @@ struct Left {
     ended: BTreeMap<NodeRef, VersionRow>,
     uses: HashMap<RunId, BTreeMap<u64, RawUse>>,
     runs: HashMap<RunId, RunRow>,
+    settled: BTreeMap<NodeRef, Sha256>,
 }
 
 fn sort(records: Vec<Record>) -> Left {
     let mut left = Left::default();
-    let mut settled = BTreeSet::new();
     for record in records {
         match record {
             Record::Used(u) => {
@@ -56,12 +59,13 @@ fn sort(records: Vec<Record>) -> Left {
                 }
                 left.ended.insert(row.node, row);
             }
-            Record::Settled(v) => {
-                settled.insert(NodeRef::Version(v));
+            Record::Settled { version, manifest } => {
+                left.settled.insert(NodeRef::Version(version), manifest);
             }
         }
     }
-    left.ended.retain(|node, _| !settled.contains(node));
+    let Left { ended, settled, .. } = &mut left;
+    ended.retain(|node, _| !settled.contains_key(node));
     left
 }
 
@@ -69,6 +73,12 @@ impl Engine {
     /// Finishes what the journals tell, then removes them. Digests run in the background like any other.
     pub(super) fn recover(self: &Arc<Self>, records: Vec<Record>, files: &[PathBuf]) {
         let mut left = sort(records);
+        left.settled.retain(|node, _| !self.settled_in_index(*node));
+        let manifests: Vec<Sha256> = left.settled.into_values().collect();
+        if let Err(e) = self.relearn(&manifests) {
+            tracing::warn!(error = e, "old journals stay, the next mount will read them again");
+            return;
+        }
         left.ended.retain(|node, _| !self.settled_in_index(*node));
         if !left.ended.is_empty() {
             tracing::info!(
@@ -84,19 +94,41 @@ impl Engine {
             let _ = self.scribe.send(Work::Restored(Box::new(row.clone())));
             self.facts.remember(row);
             let uses = left.uses.remove(&run).unwrap_or_default();
+            // Until it is sealed it is this life's to lose.
+            for raw in uses.values() {
+                self.journal.push(&Record::Used(raw.clone()));
+            }
             let restored: Vec<Restored> = uses.into_values().map(|u| self.restored(u)).collect();
             self.step(|l| l.restore_uses(run, restored));
         }
         for row in left.ended.into_values() {
             let now = self.present(&row);
+            let run = row.run.and_then(|r| left.runs.get(&r).cloned());
+            self.journal.push(&Record::Ended { row: row.clone(), run });
             self.step(|l| l.restore_ended(&row, now));
         }
-        self.settle_journal();
+        if let Err(e) = self.journal.flush() {
+            self.storing(Some(format!("the journal cannot be written: {e}")));
+            return;
+        }
         for file in files {
             if let Err(e) = std::fs::remove_file(file) {
                 tracing::warn!(error = %e, "an old journal stays");
             }
         }
+    }
+
+    /// Tells the index of manifests that it had only in memory when the earlier life ended.
+    fn relearn(&self, manifests: &[Sha256]) -> Result<(), String> {
+        if manifests.is_empty() {
+            return Ok(());
+        }
+        let scan = StoreScan::of(&*self.store, manifests).map_err(|e| e.to_string())?;
+        let (versions, uses, runs) = scan.into_rows();
+        let fresh = versions.into_iter().filter(|row| !self.settled_in_index(row.node)).collect();
+        let runs = runs.into_iter().filter(|row| self.index.run(row.id).is_ok_and(|known| known.is_none())).collect();
+        let batch = Batch { versions: fresh, uses, runs };
+        self.index.write(&batch).and_then(|()| self.index.sync()).map_err(|e| e.to_string())
     }
 
     fn settled_in_index(&self, node: NodeRef) -> bool {

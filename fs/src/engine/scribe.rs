@@ -13,8 +13,9 @@ use atlas_manifests::id::{NodeRef, RunId, VersionId};
 use atlas_manifests::index::{Batch, Index};
 use atlas_manifests::private::PrivateRecord;
 use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
+use atlas_manifests::scan::StoreScan;
 use atlas_manifests::seal::Sealer;
-use atlas_manifests::shelf::Catalogue as _;
+use atlas_manifests::shelf::{Catalogue as _, Shelf as _};
 use atlas_manifests::statement::ManifestRef;
 use atlas_manifests::store::{Item, Store};
 use atlas_manifests::vocabulary::State;
@@ -23,7 +24,7 @@ use super::clock::now;
 use super::journal::Record;
 use super::register::Registration;
 use super::sets::Sets;
-use super::statement::{Frame, registered, state};
+use super::statement::{Frame, Worded, registered, state};
 use super::{Engine, Work};
 use crate::ledger::{Plan, Ticket};
 
@@ -172,8 +173,13 @@ impl Scribe {
             rows.version(s.row.clone());
         }
         self.write_rows(engine, rows);
+        for s in &stored {
+            engine.journal(&Record::Settled { version: s.version, manifest: s.reference.sha256 });
+        }
+        if !stored.is_empty() {
+            engine.settle_journal();
+        }
         for s in stored {
-            engine.journal(&Record::Settled(s.version));
             engine.beside(&s.row, &s.objects);
             if let Some(ticket) = s.ticket {
                 engine.sealed(ticket, s.reference);
@@ -190,13 +196,18 @@ impl Scribe {
     }
 
     fn sign(&mut self, engine: &Engine, plan: &Plan) -> Result<Signed, String> {
+        if self.runs.contains_key(&plan.run)
+            && let Some(signed) = self.stored_before(plan)
+        {
+            return Ok(signed);
+        }
         let (head, segment) = self.sets.commit(plan.run, plan.leaves.clone(), plan.cut);
         let facts = engine.facts.of(plan.run, plan.row.process);
         let run = self
             .run_row(engine, plan.run)
             .ok_or_else(|| format!("nothing is known of {}", plan.run))?;
         let sealed_at = now();
-        let Some((statement, fields)) = state(
+        let Some(Worded { statement, fields }) = state(
             &self.frame,
             plan,
             head,
@@ -238,10 +249,27 @@ impl Scribe {
         })
     }
 
+    /// A version of an earlier life whose manifest reached the store and whose journal does not say so: it is not signed twice.
+    fn stored_before(&self, plan: &Plan) -> Option<Signed> {
+        let digests = plan.row.digests?;
+        let node = NodeRef::Version(plan.version);
+        let manifests = self.store.manifests_of(&digests).ok()?;
+        let (versions, _, _) = StoreScan::of(&*self.store, &manifests).ok()?.into_rows();
+        let row = versions.into_iter().find(|r| r.node == node && r.digests == Some(digests))?;
+        Some(Signed {
+            ticket: Some(plan.ticket),
+            version: plan.version,
+            reference: row.manifest?,
+            row: VersionRow { path: plan.row.path.clone(), identity: plan.row.identity, ..row },
+            objects: Vec::new(),
+            registration: None,
+        })
+    }
+
     fn sign_registration(&self, engine: &Engine, r: &Arc<Registration>) -> Result<Signed, String> {
         let sealed_at = now();
         let config = engine.config_digest(Some(&r.path));
-        let (statement, fields) =
+        let Worded { statement, fields } =
             registered(&self.frame, r, config, &sealed_at).map_err(|e| e.to_string())?;
         let sealed = self.sealer.seal(&statement).map_err(|e| e.to_string())?;
         let row = VersionRow {

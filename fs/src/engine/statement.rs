@@ -15,6 +15,14 @@ use super::register::Registration;
 use crate::ledger::Plan;
 use crate::program::Facts;
 
+/// A statement, and what its withheld fields open to.
+pub(super) struct Worded {
+    /// What is signed.
+    pub statement: Statement,
+    /// What stands in the private record.
+    pub fields: BTreeMap<String, Opening>,
+}
+
 /// What is the same for every statement of an instance.
 #[derive(Debug, Clone)]
 pub(super) struct Frame {
@@ -36,7 +44,7 @@ pub(super) fn state(
     facts: &Facts,
     config: Sha256,
     sealed_at: &str,
-) -> Result<Option<(Statement, BTreeMap<String, Opening>)>, PrivateError> {
+) -> Result<Option<Worded>, PrivateError> {
     let (Some(digests), row) = (plan.row.digests, &plan.row) else {
         return Ok(None);
     };
@@ -44,7 +52,7 @@ pub(super) fn state(
         .path
         .as_ref()
         .map(|p| String::from_utf8_lossy(p.base_name()).into_owned());
-    let (withheld, openings) = withhold(hidden(plan, run, facts, frame.titles_withheld))?;
+    let (withheld, fields) = withhold(hidden(plan, run, facts, frame.titles_withheld))?;
     let mut inputs = plan.inputs.clone();
     let mut parent = plan.parent.clone();
     if frame.titles_withheld {
@@ -91,7 +99,7 @@ pub(super) fn state(
         instance: frame.instance,
         hardware: Hardware::None,
     };
-    Ok(Some((statement, openings)))
+    Ok(Some(Worded { statement, fields }))
 }
 
 /// Everything that is committed to and not said, by field.
@@ -136,9 +144,9 @@ pub(super) fn registered(
     r: &Registration,
     config: Sha256,
     sealed_at: &str,
-) -> Result<(Statement, BTreeMap<String, Opening>), PrivateError> {
+) -> Result<Worded, PrivateError> {
     let title = String::from_utf8_lossy(r.path.base_name()).into_owned();
-    let (withheld, openings) = withhold([("path".to_owned(), json!(r.path))])?;
+    let (withheld, fields) = withhold([("path".to_owned(), json!(r.path))])?;
     let statement = Statement {
         version: r.version,
         title: Some(title).filter(|_| !frame.titles_withheld),
@@ -165,5 +173,5 @@ pub(super) fn registered(
         instance: frame.instance,
         hardware: Hardware::None,
     };
-    Ok((statement, openings))
+    Ok(Worded { statement, fields })
 }

@@ -12,7 +12,7 @@ use crate::vfs::observer::{FileKey, HandleId};
 
 /// A version in the making: from the first writable open until no writable handle is left.
 #[derive(Debug, Clone)]
-pub struct Writing {
+pub(super) struct Writing {
     /// The node it will be.
     pub node: NodeIx,
     /// The file before.
@@ -35,7 +35,7 @@ pub struct Writing {
 
 /// One file.
 #[derive(Debug)]
-pub struct FileState {
+pub(super) struct FileState {
     /// Its last known name below SOURCE.
     pub path: PathBytes,
     /// The content that ended or was seen last.
@@ -54,7 +54,7 @@ pub struct FileState {
 
 /// One open handle.
 #[derive(Debug, Clone)]
-pub struct Handle {
+pub(super) struct Handle {
     /// On which file.
     pub file: FileKey,
     /// Who opened it.

@@ -94,6 +94,21 @@ impl Ledger {
         counts
     }
 
+    /// True while a run has versions on their way or holds files open.
+    pub fn busy(&self, run: RunId) -> bool {
+        let on_their_way = self.unsettled.iter().any(|ix| {
+            self.nodes[ix.0 as usize]
+                .authored
+                .as_ref()
+                .is_some_and(|a| a.run == run)
+        });
+        on_their_way
+            || self
+                .handles
+                .values()
+                .any(|h| h.who.iter().any(|w| w.run == run))
+    }
+
     /// Versions that ended and are not sealed, nor will never be.
     pub fn unsettled(&self) -> Vec<NodeIx> {
         self.unsettled.iter().copied().collect()

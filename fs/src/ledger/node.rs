@@ -52,7 +52,7 @@ pub enum Phase {
 
 /// How a version came about; nodes that were only seen have none.
 #[derive(Debug, Clone)]
-pub struct Authored {
+pub(super) struct Authored {
     /// The run of its last writer.
     pub run: RunId,
     /// Number of that process within the run.
@@ -79,7 +79,7 @@ pub struct Authored {
 
 /// One content.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub(super) struct Node {
     /// The inode that holds or held it.
     pub file: FileKey,
     /// Its last known name below SOURCE.
@@ -155,12 +155,12 @@ impl Node {
     }
 
     /// Nothing that a dependent waits for will still change.
-    pub fn settled(&self) -> bool {
+    pub(super) fn settled(&self) -> bool {
         matches!(self.phase, Phase::Settled(_))
     }
 
     /// Its state in the words of CONTRACTS 3.
-    pub fn state(&self) -> State {
+    pub(super) fn state(&self) -> State {
         match self.phase {
             Phase::Open => State::Open,
             Phase::Held => State::Held,
@@ -171,7 +171,7 @@ impl Node {
     }
 
     /// Its row, once it has a name. Times and set heads are the engine's to fill in.
-    pub fn row(&self, resolve: impl Fn(NodeIx) -> Option<NodeRef>) -> Option<VersionRow> {
+    pub(super) fn row(&self, resolve: impl Fn(NodeIx) -> Option<NodeRef>) -> Option<VersionRow> {
         let authored = self.authored.as_ref();
         Some(VersionRow {
             node: self.id?,

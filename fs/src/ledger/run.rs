@@ -14,7 +14,7 @@ const PROCESSES_TOLD_APART: u32 = 4;
 
 /// One use.
 #[derive(Debug, Clone)]
-pub struct Use {
+pub(super) struct Use {
     /// What was used.
     pub node: NodeIx,
     /// Seen read, or only opened, ...
@@ -31,7 +31,7 @@ pub struct Use {
 
 /// All uses of one run.
 #[derive(Debug, Default)]
-pub struct Uses {
+pub(super) struct Uses {
     /// In order; the position is the `order` of the row and the index of the leaf.
     pub list: Vec<Use>,
     /// How many leaves the sealer was given.
@@ -44,12 +44,12 @@ pub struct Uses {
 
 impl Uses {
     /// Number of uses so far.
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.list.len() as u64
     }
 
     /// Enters a use; `None` when nothing new would be said by it.
-    pub fn enter(
+    pub(super) fn enter(
         &mut self,
         who: Who,
         node: NodeIx,
@@ -91,7 +91,7 @@ impl Uses {
 
     /// Bytes were seen to go: the use by `OPEN` becomes one by `READ` in place when no version's cut stands behind it.
     /// `None` when a new use has to be entered instead.
-    pub fn upgrade(&mut self, who: Who, node: NodeIx) -> Option<usize> {
+    pub(super) fn upgrade(&mut self, who: Who, node: NodeIx) -> Option<usize> {
         let from = usize::try_from(self.frozen)
             .unwrap_or(usize::MAX)
             .max(self.carried);

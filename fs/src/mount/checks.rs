@@ -193,8 +193,8 @@ fn clear_dead(point: &Path, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let Ok(found) = KernelMount::find(point) else {
             return Ok(());
         };
-        // Not stat(2): that is answered from cached attributes for a while after the daemon's death.
-        match rustix::fs::statvfs(point) {
+        // Not stat: for a second after its daemon's death the kernel would answer from what it remembers.
+        match rustix::fs::statfs(point) {
             Err(Errno::NOTCONN | Errno::CONNABORTED) => {}
             _ => return Ok(()),
         }

@@ -8,6 +8,7 @@ use std::thread;
 
 use atlas_manifests::layout::Layout;
 use rustix::fs::Mode;
+use rustix::process::Resource;
 
 use super::checks::{Ground, examine};
 use super::daemon::{Role, Server, split};
@@ -86,6 +87,7 @@ fn live(
 ) -> Result<ExitCode, Failure> {
     // Modes come from the callers' requests, already under their own umask.
     rustix::process::umask(Mode::empty());
+    raise_descriptors();
     let mountpoint = ground.mountpoint.clone();
     let drain = options.drain;
     let socket = socket_path(&ground.state);
@@ -165,6 +167,15 @@ fn live(
     drop(listening);
     tracing::info!("ended");
     Ok(ExitCode::SUCCESS)
+}
+
+/// As many descriptors as may be had: in inline mode each open file of a job is one of the daemon's. The soft limit is low for programs that
+/// use select(2), which this one does not.
+fn raise_descriptors() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // With fewer it works too, for fewer files at a time.
+    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
 }
 
 /// The exit code of a server whose failure the waiting process has said, or the failure.

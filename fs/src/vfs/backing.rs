@@ -56,6 +56,11 @@ impl Backing for Vfs {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let root = self.inodes.root_fd();
         let fd = rustix::fs::openat2(&**root, &below, flags, Mode::empty(), resolve)?;
+        let stat = attr::stat(&fd)?;
+        if stat.is_file() {
+            // Whoever asks by path goes on by key, perhaps much later.
+            self.inodes.found(fd.try_clone()?, &stat, &below);
+        }
         Ok(fd.into())
     }
 
@@ -165,6 +170,37 @@ mod tests {
             std::fs::rename(dir.path().join("f"), dir.path().join("g")).expect("moved");
             assert!(vfs.open_read(key).is_ok(), "a handle follows renames");
         }
+    }
+
+    #[test]
+    fn a_file_that_no_job_ever_looked_up_is_reached_by_key_after_its_path() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(dir.path().join("d")).expect("made");
+        let vfs = served(dir.path());
+        let mut keys = Vec::new();
+        for i in 0..100 {
+            let path = PathBuf::from(format!("d/{i}"));
+            std::fs::write(dir.path().join(&path), i.to_string()).expect("written");
+            let file = vfs.open_path(&path).expect("opens");
+            keys.push(vfs.key_of(&file).expect("known"));
+        }
+        let shown = vfs.open_path(Path::new("d")).expect("a directory opens");
+        drop(shown);
+        for (i, key) in keys.iter().enumerate() {
+            let mut text = String::new();
+            let read = vfs
+                .open_read(*key)
+                .and_then(|mut f| f.read_to_string(&mut text));
+            read.expect("reads");
+            assert_eq!(text, i.to_string());
+        }
+        assert_eq!(vfs.stats().inodes, 1, "the root alone");
+        std::fs::remove_file(dir.path().join("d/7")).expect("removed");
+        let gone = vfs.open_read(keys[7]).expect_err("gone for good");
+        assert!(
+            gone.raw_os_error() == Some(libc::ESTALE),
+            "a remembered file is not held: {gone}"
+        );
     }
 
     #[test]

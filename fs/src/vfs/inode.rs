@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::process::{Resource, getrlimit};
 
 use super::attr::{self, Attr};
 use super::handle::Opens;
@@ -30,7 +31,7 @@ const FUSE_MAGIC: rustix::fs::FsWord = 0x6573_5546;
 /// More names than these of one inode are not remembered.
 const NAMES: usize = 8;
 
-/// Opened files remembered after the kernel forgot them.
+/// Files remembered that the kernel does not know: opened and forgotten, or found by the daemon itself.
 const FORGOTTEN: usize = 65_536;
 
 /// A path deeper than the kernel itself can name is cut off.
@@ -77,7 +78,7 @@ pub(crate) struct Inodes {
     forgotten: Mutex<Forgotten>,
 }
 
-/// Opened files that the kernel knows no more, oldest first.
+/// Files that were opened or found and that the kernel does not know, oldest first.
 #[derive(Debug, Default)]
 struct Forgotten {
     nodes: HashMap<FileKey, Arc<Node>>,
@@ -90,7 +91,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Inodes {
-    /// A table over the opened SOURCE that holds at most `limit` descriptors for inodes.
+    /// A table over the opened SOURCE that holds at most `limit` descriptors for inodes, and at most half of those the process may have.
     pub(crate) fn new(source: OwnedFd, limit: usize) -> io::Result<Self> {
         let mount = rustix::fs::openat(
             &source,
@@ -147,7 +148,7 @@ impl Inodes {
         found.ok_or_else(stale)
     }
 
-    /// The node of a backing inode: one the kernel knows, or a file that was opened before the kernel forgot it.
+    /// The node of a backing inode: one the kernel knows, or a file that was opened before the kernel forgot it, or that was `found`.
     pub(crate) fn by_key(&self, key: FileKey) -> Option<Arc<Node>> {
         let known = self.node(self.numbers.id_of(key)).ok();
         known
@@ -227,6 +228,28 @@ impl Inodes {
         {
             forgotten.nodes.remove(&oldest);
         }
+    }
+
+    /// Keeps a way back to a file that the daemon itself found at `path` below SOURCE, whether or not the kernel knows it.
+    pub(crate) fn found(&self, fd: OwnedFd, stat: &Attr, path: &Path) {
+        let id = self.numbers.id_of(stat.key);
+        let known = self.node(id).ok().filter(|node| node.key == stat.key);
+        if let Some(node) = known {
+            node.opened.store(true, Ordering::Relaxed);
+            // Forgotten between the two lines above: then nobody else remembers it.
+            if node.lookups.load(Ordering::Relaxed) == 0 {
+                self.remember(node);
+            }
+            return;
+        }
+        if lock(&self.forgotten).nodes.contains_key(&stat.key) {
+            return;
+        }
+        let node = Node::new(id, stat, 0, 0, Arc::new(fd));
+        node.opened.store(true, Ordering::Relaxed);
+        // Its directories may be unknown too: all of the path is its name in the root.
+        node.named(ROOT, path.as_os_str());
+        self.remember(Arc::new(node));
     }
 
     /// The last name of the inode is gone: its space must not wait until the kernel forgets it. While it is open, a handle still reaches it.
@@ -309,10 +332,12 @@ impl Inodes {
 
     /// Counts a newly held descriptor and gives up the one longest unused.
     fn admit(&self, node: &Arc<Node>) {
+        // Asked each time: the allowance can be lowered while the mount lives (prlimit).
+        let limit = self.limit.min(allowed());
         let mut held = lock(&self.held);
         held.push_back(Arc::downgrade(node));
         let mut spared = 0;
-        while held.len() > self.limit {
+        while held.len() > limit {
             let Some(victim) = held.pop_front() else {
                 return;
             };
@@ -400,6 +425,12 @@ impl Node {
 pub(crate) fn open_path(dir: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+}
+
+/// Descriptors that inodes may hold: half of what the process may have.
+fn allowed() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / 2).unwrap_or(usize::MAX)
 }
 
 pub(crate) fn stale() -> io::Error {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{CodeCounts, Options, Run};
+use crate::bytes::PathBytes;
 use crate::history::first_started_first;
 use crate::id::{NodeRef, RunId};
 use crate::rows::{UseRow, VersionRow};
@@ -20,6 +21,8 @@ pub(super) struct Collector<'a> {
     /// By run: the uses below a bound, and the bound.
     uses: HashMap<RunId, (u64, Vec<UseRow>)>,
     code: CodeCounts,
+    /// Where a node was when it was used, for those whose rows do not say.
+    paths: HashMap<NodeRef, PathBytes>,
 }
 
 impl<'a> Collector<'a> {
@@ -30,6 +33,7 @@ impl<'a> Collector<'a> {
             rows: HashMap::new(),
             uses: HashMap::new(),
             code: CodeCounts::new(),
+            paths: HashMap::new(),
         }
     }
 
@@ -55,6 +59,12 @@ impl<'a> Collector<'a> {
         self.rows.get(&node)?.as_ref()
     }
 
+    /// Its last known path, or else where it was when it was used.
+    pub(super) fn path(&self, node: NodeRef) -> Option<&PathBytes> {
+        let known = self.row(node).and_then(|row| row.path.as_ref());
+        known.or_else(|| self.paths.get(&node))
+    }
+
     /// The edges that lead away from the roots.
     pub(super) fn from(&mut self, node: NodeRef) -> Result<Edges, ShelfError> {
         let mut edges = Edges::new();
@@ -71,7 +81,10 @@ impl<'a> Collector<'a> {
             self.fetch(&nodes)?;
             for (other, (kind, grade)) in found {
                 let grade = grade.max(farthest);
-                let hidden = !self.options.all && self.row(other).is_some_and(|r| r.ephemeral);
+                // What a version replaces is part of its history, however long it was there.
+                let hidden = !self.options.all
+                    && kind != Kind::Parent
+                    && self.row(other).is_some_and(|r| r.ephemeral);
                 if hidden && self.options.min_grade >= grade {
                     if opened.insert(other) {
                         pending.push((other, grade));
@@ -101,6 +114,9 @@ impl<'a> Collector<'a> {
                 if used.kind == Kind::Code {
                     self.code.entry(run).or_default().insert(used.node);
                 }
+                if let Some(path) = &used.path {
+                    self.paths.entry(used.node).or_insert_with(|| path.clone());
+                }
                 merge(
                     &mut edges,
                     used.node,
@@ -113,9 +129,7 @@ impl<'a> Collector<'a> {
             merge(&mut edges, *copied, Kind::Read, Grade::Copied);
         }
         if let Some(parent) = row.parent.filter(|p| *p != node) {
-            edges
-                .entry(parent)
-                .or_insert((Kind::Parent, Grade::SameProcess));
+            merge(&mut edges, parent, succession(&row), Grade::SameProcess);
         }
         Ok(edges)
     }
@@ -152,9 +166,7 @@ impl<'a> Collector<'a> {
         if let Some(path) = self.row(node).and_then(|r| r.path.clone()) {
             for row in self.cat.by_path(path.as_path())? {
                 if row.parent == Some(node) && row.node != node {
-                    edges
-                        .entry(row.node)
-                        .or_insert((Kind::Parent, Grade::SameProcess));
+                    merge(&mut edges, row.node, succession(&row), Grade::SameProcess);
                 }
             }
         }
@@ -188,6 +200,14 @@ impl<'a> Collector<'a> {
             }
         });
         Ok(runs.collect())
+    }
+}
+
+/// What leads from a row to its `parent`: content that a set attests belongs to that set, a version replaces another one.
+fn succession(row: &VersionRow) -> Kind {
+    match row.node {
+        NodeRef::Content(_) => Kind::Set,
+        NodeRef::Version(_) => Kind::Parent,
     }
 }
 

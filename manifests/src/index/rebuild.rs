@@ -53,7 +53,7 @@ impl Index {
             tables.meta.insert("reserved", used.saturating_add(GAP))?;
             Ok(())
         })?;
-        drop(new);
+        new.close();
         std::fs::rename(&tmp, path).map_err(io(path))?;
         sync_dir(path.parent().unwrap_or(Path::new("."))).map_err(io(path))?;
         store.relink(&links).map_err(|e| IndexError::Io {

@@ -148,7 +148,8 @@ impl Index {
         durable: bool,
         body: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::Error>,
     ) -> Result<(), IndexError> {
-        let Some(Db::Writable(db)) = &self.db else {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(Db::Writable(db)) = &*db else {
             return Err(IndexError::ReadOnly(self.path.clone()));
         };
         let durable = durable || writer.unsynced + 1 >= SYNC_EVERY;

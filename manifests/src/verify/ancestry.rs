@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use crate::bytes::PathBytes;
 use crate::digest::{Digests, Sha256};
 use crate::id::{NodeRef, RunId};
 use crate::read::{self, Signature};
@@ -63,7 +64,25 @@ pub(super) struct Culprit {
 pub struct Memo {
     manifests: HashMap<Sha256, Result<Arc<Checked>, Trouble>>,
     sets: HashMap<RunId, Set>,
-    members: HashMap<Sha256, Option<Arc<HashSet<Digests>>>>,
+    members: HashMap<Sha256, Option<Arc<Members>>>,
+}
+
+/// The member list of a registered set.
+#[derive(Debug)]
+struct Members {
+    list: MemberList,
+    contents: HashSet<Digests>,
+}
+
+/// What a registered set says of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Membership {
+    /// A member has this content.
+    Member,
+    /// None has, or the one with this path has another.
+    Foreign,
+    /// The member list is not here, or is not the one that was signed.
+    Unknown,
 }
 
 /// The longest input set seen of a run. Shorter ones are its beginnings, which the tree can prove.
@@ -203,13 +222,19 @@ fn claims(
     let count = usize::try_from(statement.input_set.size)
         .unwrap_or(usize::MAX)
         .min(leaves.len());
-    let set = leaves[..count].iter().map(|leaf| Claim {
-        node: leaf.node,
-        digests: leaf.digests,
-        manifest: leaf.manifest,
-        size: None,
-        state: leaf.state,
-    });
+    // A version that another process of its run read before it was finished stands in the run's set, and so in its own beginning of
+    // that set: as still open, without a manifest. That says nothing of where it came from.
+    let own = NodeRef::Version(statement.version);
+    let set = leaves[..count]
+        .iter()
+        .filter(|leaf| leaf.node != own || leaf.manifest.is_some())
+        .map(|leaf| Claim {
+            node: leaf.node,
+            digests: leaf.digests,
+            manifest: leaf.manifest,
+            size: None,
+            state: leaf.state,
+        });
     Ok(direct.chain(set).collect())
 }
 
@@ -281,17 +306,16 @@ fn check(
     if claim.size.is_some_and(|size| size != checked.size) {
         return Err(Trouble::new("its manifest is not as long as was recorded"));
     }
-    let differs = claim.digests.is_some_and(|d| d != said.asset.digests);
-    let set = said.members.is_some();
-    if differs
-        && !(set
-            && claim
-                .digests
-                .is_some_and(|d| is_member(shelf, said, &d, memo)))
-    {
-        return Err(Trouble::new(
-            "its manifest is about other content than was recorded",
-        ));
+    if let Some(content) = claim.digests.filter(|d| *d != said.asset.digests) {
+        let why = match (said.members, membership(shelf, said, None, &content, memo)) {
+            (Some(_), Membership::Member) => None,
+            (Some(_), Membership::Foreign) => Some("no member of its set has the recorded content"),
+            (Some(_), Membership::Unknown) => Some("the member list of its set is missing or damaged"),
+            (None, _) => Some("its manifest is about other content than was recorded"),
+        };
+        if let Some(why) = why {
+            return Err(Trouble::new(why));
+        }
     }
     if let NodeRef::Version(v) = claim.node
         && v != said.version
@@ -327,18 +351,37 @@ fn load(shelf: &dyn Shelf, anchors: &str, name: &Sha256) -> Result<Arc<Checked>,
     }
 }
 
-/// True when a registered set, whose member list is here and is the one that was signed, has a member with this content.
-fn is_member(shelf: &dyn Shelf, set: &Statement, content: &Digests, memo: &mut Memo) -> bool {
-    let list = set.asset.digests.sha256;
+/// Whether a registered set has a member with this content. Of a file whose path below SOURCE is known, and ends like the path of a
+/// member, that member is meant and no other.
+pub(super) fn membership(
+    shelf: &dyn Shelf,
+    set: &Statement,
+    path: Option<&PathBytes>,
+    content: &Digests,
+    memo: &mut Memo,
+) -> Membership {
+    let name = set.asset.digests.sha256;
     let load = || {
-        let bytes = shelf.object(Object::Members, &list).ok()??;
-        let list = (Sha256::of(&bytes) == list).then(|| MemberList::decode(&bytes).ok())??;
-        (set.members == Some(list.head()))
-            .then(|| Arc::new(list.members().iter().map(|m| m.digests).collect()))
+        let bytes = shelf.object(Object::Members, &name).ok()??;
+        let list = (Sha256::of(&bytes) == name).then(|| MemberList::decode(&bytes).ok())??;
+        let contents = list.members().iter().map(|m| m.digests).collect();
+        (set.members == Some(list.head())).then(|| Arc::new(Members { list, contents }))
     };
-    memo.members
-        .entry(list)
-        .or_insert_with(load)
-        .as_ref()
-        .is_some_and(|m| m.contains(content))
+    let Some(members) = memo.members.entry(name).or_insert_with(load) else {
+        return Membership::Unknown;
+    };
+    let own = path.and_then(|path| {
+        let starts = path.0.iter().enumerate().filter(|(_, b)| **b == b'/');
+        let ends = starts.map(|(at, _)| PathBytes(path.0[at + 1..].to_vec()));
+        ends.filter_map(|end| members.list.get(&end)).next()
+    });
+    let fits = match own {
+        Some(member) => member.digests == *content,
+        None => members.contents.contains(content),
+    };
+    if fits {
+        Membership::Member
+    } else {
+        Membership::Foreign
+    }
 }

@@ -14,6 +14,8 @@ use crate::digest::{Blake3, Digests, Sha256};
 const CHUNK: usize = 1 << 20;
 /// Chunks read ahead of the slower digest.
 const AHEAD: usize = 8;
+/// How often a file is hashed that changes while it is read.
+const ATTEMPTS: usize = 3;
 
 /// Why there is no digest.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +32,21 @@ pub enum HashError {
 }
 
 /// Hashes everything in the file from its beginning, BLAKE3 and SHA-256 side by side. `progress` gets the bytes done, and the size.
+///
+/// A mount may have told size and times of before a change that it had not heard of; reading brings them up to date. So a file that
+/// seems to have changed is hashed again from its beginning, and only one that goes on changing is refused.
 pub fn digests(file: &mut File, progress: &dyn Fn(u64, u64)) -> Result<Digests, HashError> {
+    let mut result = once(file, progress);
+    for _ in 1..ATTEMPTS {
+        if !matches!(result, Err(HashError::Changed)) {
+            break;
+        }
+        result = once(file, progress);
+    }
+    result
+}
+
+fn once(file: &mut File, progress: &dyn Fn(u64, u64)) -> Result<Digests, HashError> {
     let before = file.metadata()?;
     if !before.is_file() {
         return Err(HashError::NotAFile);

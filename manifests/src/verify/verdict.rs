@@ -189,6 +189,9 @@ pub struct FileVerdict {
     pub signer: Option<String>,
     /// How many ancestors were checked by their manifests.
     pub ancestors: u64,
+    /// For a file that is attested as a member of a registered set, and passes: that set in words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub member_of: Option<String>,
 }
 
 impl FileVerdict {
@@ -205,6 +208,7 @@ impl FileVerdict {
             manifest: None,
             signer: None,
             ancestors: 0,
+            member_of: None,
         }
     }
 
