@@ -158,8 +158,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (InstanceId([1; 16]), InstanceId([2; 16]));
         let journal = Journal::begin(dir.path(), a).unwrap();
-        let version = VersionId { node: NodeId([3; 16]), n: 7 };
-        let settled = Record::Settled { version, manifest: Sha256([4; 32]) };
+        let version = VersionId {
+            node: NodeId([3; 16]),
+            n: 7,
+        };
+        let settled = Record::Settled {
+            version,
+            manifest: Sha256([4; 32]),
+        };
         journal.push(&settled);
         journal.push(&settled);
         journal.flush().unwrap();

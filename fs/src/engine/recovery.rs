@@ -76,7 +76,10 @@ impl Engine {
         left.settled.retain(|node, _| !self.settled_in_index(*node));
         let manifests: Vec<Sha256> = left.settled.into_values().collect();
         if let Err(e) = self.relearn(&manifests) {
-            tracing::warn!(error = e, "old journals stay, the next mount will read them again");
+            tracing::warn!(
+                error = e,
+                "old journals stay, the next mount will read them again"
+            );
             return;
         }
         left.ended.retain(|node, _| !self.settled_in_index(*node));
@@ -104,7 +107,10 @@ impl Engine {
         for row in left.ended.into_values() {
             let now = self.present(&row);
             let run = row.run.and_then(|r| left.runs.get(&r).cloned());
-            self.journal.push(&Record::Ended { row: row.clone(), run });
+            self.journal.push(&Record::Ended {
+                row: row.clone(),
+                run,
+            });
             self.step(|l| l.restore_ended(&row, now));
         }
         if let Err(e) = self.journal.flush() {
@@ -125,10 +131,23 @@ impl Engine {
         }
         let scan = StoreScan::of(&*self.store, manifests).map_err(|e| e.to_string())?;
         let (versions, uses, runs) = scan.into_rows();
-        let fresh = versions.into_iter().filter(|row| !self.settled_in_index(row.node)).collect();
-        let runs = runs.into_iter().filter(|row| self.index.run(row.id).is_ok_and(|known| known.is_none())).collect();
-        let batch = Batch { versions: fresh, uses, runs };
-        self.index.write(&batch).and_then(|()| self.index.sync()).map_err(|e| e.to_string())
+        let fresh = versions
+            .into_iter()
+            .filter(|row| !self.settled_in_index(row.node))
+            .collect();
+        let runs = runs
+            .into_iter()
+            .filter(|row| self.index.run(row.id).is_ok_and(|known| known.is_none()))
+            .collect();
+        let batch = Batch {
+            versions: fresh,
+            uses,
+            runs,
+        };
+        self.index
+            .write(&batch)
+            .and_then(|()| self.index.sync())
+            .map_err(|e| e.to_string())
     }
 
     fn settled_in_index(&self, node: NodeRef) -> bool {

@@ -174,7 +174,10 @@ impl Scribe {
         }
         self.write_rows(engine, rows);
         for s in &stored {
-            engine.journal(&Record::Settled { version: s.version, manifest: s.reference.sha256 });
+            engine.journal(&Record::Settled {
+                version: s.version,
+                manifest: s.reference.sha256,
+            });
         }
         if !stored.is_empty() {
             engine.settle_journal();
@@ -255,12 +258,18 @@ impl Scribe {
         let node = NodeRef::Version(plan.version);
         let manifests = self.store.manifests_of(&digests).ok()?;
         let (versions, _, _) = StoreScan::of(&*self.store, &manifests).ok()?.into_rows();
-        let row = versions.into_iter().find(|r| r.node == node && r.digests == Some(digests))?;
+        let row = versions
+            .into_iter()
+            .find(|r| r.node == node && r.digests == Some(digests))?;
         Some(Signed {
             ticket: Some(plan.ticket),
             version: plan.version,
             reference: row.manifest?,
-            row: VersionRow { path: plan.row.path.clone(), identity: plan.row.identity, ..row },
+            row: VersionRow {
+                path: plan.row.path.clone(),
+                identity: plan.row.identity,
+                ..row
+            },
             objects: Vec::new(),
             registration: None,
         })
