@@ -70,15 +70,18 @@ pub fn read_only(dir: &Path) {
         .expect("root may remount");
 }
 
-/// The program under test: `$ATLAS_TEST_BIN/NAME`, else beside this test program's directory.
+/// The program under test: `$ATLAS_TEST_BIN/NAME`, else from the build that this program is of.
 pub fn program(name: &str) -> PathBuf {
     let dir = std::env::var_os("ATLAS_TEST_BIN").map_or_else(
         || {
             let this = std::env::current_exe().expect("a running program has a path");
-            this.ancestors()
-                .nth(2)
-                .expect("cargo puts test programs two levels below the profile's directory")
-                .to_path_buf()
+            let dir = this.parent().expect("a program lies in a directory");
+            // Cargo puts test programs one level below the others.
+            if dir.ends_with("deps") {
+                dir.join("..")
+            } else {
+                dir.to_path_buf()
+            }
         },
         PathBuf::from,
     );
