@@ -135,7 +135,11 @@ fn content(
         0 => Ok(None),
         1 => {
             // Its manifests, when there are any; that it also lies somewhere unattested adds nothing.
-            let sealed: Vec<_> = rows.iter().filter(|r| r.manifest.is_some()).cloned().collect();
+            let sealed: Vec<_> = rows
+                .iter()
+                .filter(|r| r.manifest.is_some())
+                .cloned()
+                .collect();
             Ok(Some(if sealed.is_empty() { rows } else { sealed }))
         }
         n => Err(Failure::error(format!(
