@@ -281,4 +281,6 @@ impl From<IndexError> for ShelfError {
 }
 
 #[cfg(test)]
+mod rebuild_tests;
+#[cfg(test)]
 mod tests;

@@ -34,7 +34,7 @@ pub(crate) fn draw(lineage: &Lineage, look: Look) -> String {
     let mut picture = Picture::new(lineage, look);
     let mut text = String::new();
     for root in &lineage.roots {
-        let item = Item { nodes: vec![*root], dir: None, edges: BTreeSet::new(), above: None };
+        let item = Item { nodes: vec![*root], dir: None, edges: BTreeSet::new(), above: None, belongs: false };
         text.push_str(&tree::draw(item, |item| picture.visit(&item)));
     }
     text
@@ -48,6 +48,8 @@ struct Item {
     edges: BTreeSet<(Kind, Grade)>,
     /// The run of the version above, which is not named twice.
     above: Option<RunId>,
+    /// What is above are members of the set that this is.
+    belongs: bool,
 }
 
 struct Picture<'a> {
@@ -79,6 +81,10 @@ impl<'a> Picture<'a> {
         let again = item.nodes.iter().all(|n| self.opened.contains(n) && self.next.contains_key(n));
         let mut lines = vec![match (&item.dir, &item.nodes[..]) {
             (Some(dir), nodes) => self.directory(dir, nodes, &item.edges),
+            (None, [node, ..]) if item.belongs => {
+                let paint = self.look.paint;
+                format!("{}  {}", self.version(*node, &BTreeSet::new()), paint.dim("the set that it belongs to"))
+            }
             (None, [node, ..]) => self.version(*node, &item.edges),
             (None, []) => String::new(),
         }];
@@ -108,7 +114,11 @@ impl<'a> Picture<'a> {
             let sets: HashSet<_> = far.keys().copied().filter(|n| self.set_size(*n).is_some()).collect();
             far.retain(|node, _| sets.contains(node) || !self.sets_of(*node).any(|set| sets.contains(&set)));
         }
-        let single = |node: NodeRef, edges| Item { nodes: vec![node], dir: None, edges, above: run };
+        let members = !self.look.downstream && nodes.iter().all(|n| matches!(n, NodeRef::Content(_)));
+        let single = |node: NodeRef, edges| {
+            let belongs = members && self.set_size(node).is_some();
+            Item { nodes: vec![node], dir: None, edges, above: run, belongs }
+        };
         let mut items = Vec::new();
         for (dir, members) in self.directories(far) {
             if self.look.all || members.len() <= FEW {
@@ -116,7 +126,7 @@ impl<'a> Picture<'a> {
             } else {
                 let edges = members.iter().flat_map(|(_, e)| e.iter().copied()).collect();
                 let nodes = members.into_iter().map(|(node, _)| node).collect();
-                items.push(Item { nodes, dir: Some(dir), edges, above: run });
+                items.push(Item { nodes, dir: Some(dir), edges, above: run, belongs: false });
             }
         }
         // What has a history of its own first, newest first; then by name.
