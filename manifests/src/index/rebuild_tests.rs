@@ -85,7 +85,7 @@ fn what_cannot_be_parsed_is_passed_over_and_named() {
     let file = dir.path().join("store/manifests/sha256").join(&bad.hex()[..2]).join(format!("{}.c2pa", &bad.hex()[2..]));
     std::fs::write(file, b"noise").unwrap();
     let scan = StoreScan::open(&store).unwrap();
-    assert!(matches!(scan.passed_over(), [line] if line.contains(&bad.hex())), "{:?}", scan.passed_over());
+    assert!(matches!(scan.passed_over(), [line] if line.contains(&bad.hex()[2..])), "{:?}", scan.passed_over());
     let index = Index::rebuild(&dir.path().join("index.redb"), &store).unwrap();
     assert!(index.by_path(Path::new("ckpt/5.pt")).unwrap().is_empty());
     assert_eq!(index.by_path(Path::new("ckpt/6.pt")).unwrap().len(), 1);

@@ -104,7 +104,7 @@ fn a_member_is_attested_by_its_set_and_no_other_content_at_its_path_is() {
     assert_eq!(code(&judge("data/a", b"c")), 4);
     assert_eq!(code(&judge("data/a", b"")), 4);
     let name = Sha256::of(&bytes);
-    for at in 0..bytes.len() {
+    for at in (0..bytes.len()).step_by(7) {
         let mut bad = bytes.clone();
         bad[at] ^= 1;
         chain.shelf.put(Object::Members, name, bad);
