@@ -265,7 +265,12 @@ mod tests {
     fn a_refusal_keeps_the_daemons_words_and_its_code() {
         let (_dir, socket) =
             daemon(b"{\"v\":1,\"re\":\"error\",\"text\":\"x: read-only\",\"code\":1}\n");
-        let failure = Failure::from(Client::connect(&socket).unwrap().status(PATIENCE).unwrap_err());
+        let failure = Failure::from(
+            Client::connect(&socket)
+                .unwrap()
+                .status(PATIENCE)
+                .unwrap_err(),
+        );
         assert_eq!(
             (failure.code, failure.text.as_str()),
             (Code::ERROR, "x: read-only")
@@ -282,7 +287,12 @@ mod tests {
             b"{\"v\":1,\"re\":\"done\"}\n",
         ] {
             let (_dir, socket) = daemon(lines);
-            let failure = Failure::from(Client::connect(&socket).unwrap().status(PATIENCE).unwrap_err());
+            let failure = Failure::from(
+                Client::connect(&socket)
+                    .unwrap()
+                    .status(PATIENCE)
+                    .unwrap_err(),
+            );
             assert_eq!(failure.code, Code::NO_DAEMON, "{}", failure.text);
         }
         let failure = Failure::from(Client::connect(Path::new("/nonexistent/s")).unwrap_err());

@@ -88,7 +88,10 @@ fn file_that_was(path: &Path, global: &Global) -> Result<Found, Failure> {
             let text = path.to_str().unwrap_or_default();
             let digest = text.contains(':') && text.parse::<DigestPrefix>().is_ok();
             let (code, what) = if digest {
-                (Code::NO_MANIFEST, "no content with this digest is known here")
+                (
+                    Code::NO_MANIFEST,
+                    "no content with this digest is known here",
+                )
             } else {
                 (Code::ERROR, "no such file, digest or run")
             };
@@ -149,7 +152,10 @@ fn run(text: &str, evidence: &Evidence) -> Result<Option<RunRow>, Failure> {
 }
 
 /// The version that the path stands for: the last one there that has not been replaced or deleted, else the last that was there.
-pub(crate) fn own_row(located: &Located, evidence: &Evidence) -> Result<Option<VersionRow>, Failure> {
+pub(crate) fn own_row(
+    located: &Located,
+    evidence: &Evidence,
+) -> Result<Option<VersionRow>, Failure> {
     let below = match &located.place {
         Place::Live { below, .. } | Place::Backing { below, .. } => below.clone(),
         Place::Loose => return by_identity(&located.real, evidence),
@@ -161,8 +167,11 @@ pub(crate) fn own_row(located: &Located, evidence: &Evidence) -> Result<Option<V
         return Ok(None);
     };
     // Nothing was to be sealed here, says a row that nobody signed: a manifest that is there all the same is what counts.
-    let sealed = if matches!(last.state, State::Excluded | State::Empty) && last.manifest.is_none() {
-        rows.into_iter().rev().find(|r| !r.gone && r.manifest.is_some())
+    let sealed = if matches!(last.state, State::Excluded | State::Empty) && last.manifest.is_none()
+    {
+        rows.into_iter()
+            .rev()
+            .find(|r| !r.gone && r.manifest.is_some())
     } else {
         None
     };

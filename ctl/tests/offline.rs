@@ -15,9 +15,13 @@ use atlas_manifests::private::{PrivateRecord, withhold};
 use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
 use atlas_manifests::seal::Sealer;
 use atlas_manifests::set::{Leaf, Segment, SetTree};
-use atlas_manifests::statement::{Asset, Input, ManifestRef, Origin, RunStatement, SetHead, Statement};
+use atlas_manifests::statement::{
+    Asset, Input, ManifestRef, Origin, RunStatement, SetHead, Statement,
+};
 use atlas_manifests::store::{Item, Store};
-use atlas_manifests::vocabulary::{Closed, Confined, Cut, Grade, Hardware, Kind, Quiet, RunHow, State};
+use atlas_manifests::vocabulary::{
+    Closed, Confined, Cut, Grade, Hardware, Kind, Quiet, RunHow, State,
+};
 use serde_json::Value;
 
 const INSTANCE: InstanceId = InstanceId([9; 16]);
@@ -36,7 +40,10 @@ struct World {
 
 fn run_row(n: u64) -> RunRow {
     RunRow {
-        id: RunId { instance: INSTANCE, n },
+        id: RunId {
+            instance: INSTANCE,
+            n,
+        },
         name: Some(format!("job-{n}")),
         meta: vec![],
         how: RunHow::Declared,
@@ -91,7 +98,13 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().canonicalize().unwrap().join("source");
         fs::create_dir(&source).unwrap();
-        for (name, text) in [("raw.csv", "1,2"), ("clean.csv", "3"), ("model.pt", "weights"), ("empty", ""), ("new", "?")] {
+        for (name, text) in [
+            ("raw.csv", "1,2"),
+            ("clean.csv", "3"),
+            ("model.pt", "weights"),
+            ("empty", ""),
+            ("new", "?"),
+        ] {
             fs::write(source.join(name), text).unwrap();
         }
         let layout = Layout::create(&source.join(".atlas"), None).unwrap();
@@ -99,14 +112,30 @@ impl World {
         let authority = Authority::create(&dir.path().join("authority")).unwrap();
         let anchor = dir.path().join("ca.pem");
         fs::write(&anchor, authority.certificate_pem()).unwrap();
-        let mut world = Self { source, anchor, authority, node: lock.node(), layout, model: Sha256([0; 32]), dir };
+        let mut world = Self {
+            source,
+            anchor,
+            authority,
+            node: lock.node(),
+            layout,
+            model: Sha256([0; 32]),
+            dir,
+        };
 
         let raw = Digests::of(b"1,2");
-        let raw = bare(NodeRef::Content(raw.blake3), "raw.csv", raw, State::Unattested);
+        let raw = bare(
+            NodeRef::Content(raw.blake3),
+            "raw.csv",
+            raw,
+            State::Unattested,
+        );
         let clean = world.seal(1, "clean.csv", b"3", &raw);
         let model = world.seal(2, "model.pt", b"weights", &clean);
         world.model = model.manifest.unwrap().sha256;
-        let empty = NodeRef::Version(VersionId { node: world.node, n: 3 });
+        let empty = NodeRef::Version(VersionId {
+            node: world.node,
+            n: 3,
+        });
         let empty = bare(empty, "empty", Digests::of(b""), State::Empty);
         if with_index {
             let index = Index::open(&world.layout.index(world.node)).unwrap();
@@ -132,7 +161,11 @@ impl World {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             fs::set_permissions(world.source.join(entry), mode).unwrap();
         }
-        fs::set_permissions(world.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::set_permissions(
+            world.dir.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
         world
     }
 
@@ -150,11 +183,17 @@ impl World {
         let before = SetTree::new().head();
         let mut tree = SetTree::new();
         tree.push(&leaf);
-        let segment = Segment { prev: before, leaves: vec![leaf] };
+        let segment = Segment {
+            prev: before,
+            leaves: vec![leaf],
+        };
         let argv = ("argv".to_owned(), Value::from(vec!["python", "train.py"]));
         let (withheld, fields) = withhold([argv]).unwrap();
         let said = self.statement(n, path, bytes, from, tree.head(), withheld);
-        let sealed = Sealer::new(self.authority.issue(INSTANCE).unwrap()).unwrap().seal(&said).unwrap();
+        let sealed = Sealer::new(self.authority.issue(INSTANCE).unwrap())
+            .unwrap()
+            .seal(&said)
+            .unwrap();
         let row = VersionRow {
             closed: Some(Closed::Explicit),
             quiet: Some(Quiet::Proven),
@@ -165,7 +204,12 @@ impl World {
             input_set: Some(tree.head()),
             media_type: Some("text/csv".to_owned()),
             sealed_at: Some(SEALED.to_owned()),
-            ..bare(NodeRef::Version(said.version), path, said.asset.digests, State::Sealed)
+            ..bare(
+                NodeRef::Version(said.version),
+                path,
+                said.asset.digests,
+                State::Sealed,
+            )
         };
         let record = PrivateRecord {
             manifest: sealed.reference.sha256,
@@ -242,7 +286,11 @@ impl World {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_atlasctl"));
         let home = self.dir.path();
-        command.args(args).current_dir(&self.source).env("HOME", home).env_remove("XDG_CONFIG_HOME");
+        command
+            .args(args)
+            .current_dir(&self.source)
+            .env("HOME", home)
+            .env_remove("XDG_CONFIG_HOME");
         command.env("XDG_RUNTIME_DIR", home).env_remove("NO_COLOR");
         command
     }
@@ -271,16 +319,28 @@ fn lineage_is_the_same_from_the_index_and_from_the_bare_store() {
         let out = w.atlasctl(&["lineage", "model.pt"]);
         let text = stdout(&out);
         assert_eq!(out.status.code(), Some(0), "{out:?}");
-        let at = |name: &str| text.find(name).unwrap_or_else(|| panic!("{name} in {text}"));
-        assert!(at("model.pt  sealed") < at("by job-2: python train.py"), "{text}");
-        assert!(at("clean.csv  sealed") < at("raw.csv  unattested"), "{text}");
+        let at = |name: &str| {
+            text.find(name)
+                .unwrap_or_else(|| panic!("{name} in {text}"))
+        };
+        assert!(
+            at("model.pt  sealed") < at("by job-2: python train.py"),
+            "{text}"
+        );
+        assert!(
+            at("clean.csv  sealed") < at("raw.csv  unattested"),
+            "{text}"
+        );
         let out = json(&w.atlasctl(&["lineage", "model.pt", "--json"]));
         assert_eq!(out["root"], format!("urn:atlas:v:{}:2", w.node));
         assert_eq!(out["edges"][0]["grade"], "same-process");
         assert_eq!(out["runs"][0]["argv"][1], "train.py");
         let digest = Digests::of(b"1,2").sha256.hex();
         let down = stdout(&w.atlasctl(&["lineage", "--downstream", &digest[..10]]));
-        assert!(down.contains("raw.csv") && down.contains("model.pt"), "{down}");
+        assert!(
+            down.contains("raw.csv") && down.contains("model.pt"),
+            "{down}"
+        );
     }
 }
 
@@ -289,7 +349,11 @@ fn a_file_is_verified_by_path_by_digest_and_beside_a_sidecar() {
     let w = World::new(true);
     let out = w.verify(&["--json", "model.pt"]);
     let said = json(&out);
-    assert_eq!((out.status.code(), &said["verdict"]), (Some(0), &Value::from("pass")), "{said}");
+    assert_eq!(
+        (out.status.code(), &said["verdict"]),
+        (Some(0), &Value::from("pass")),
+        "{said}"
+    );
     let file = &said["files"][0];
     assert_eq!(file["checks"]["lineage"], "affirming");
     assert_eq!(file["checks"]["hardware"], "none");
@@ -297,16 +361,30 @@ fn a_file_is_verified_by_path_by_digest_and_beside_a_sidecar() {
     assert!(stdout(&w.verify(&["model.pt"])).contains("no TDX"));
 
     fs::copy(w.source.join("model.pt"), w.source.join("copy.pt")).unwrap();
-    assert_eq!(w.verify(&["copy.pt"]).status.code(), Some(0), "state by digest");
+    assert_eq!(
+        w.verify(&["copy.pt"]).status.code(),
+        Some(0),
+        "state by digest"
+    );
 
     let away = w.dir.path().join("away.pt");
     fs::copy(w.source.join("model.pt"), &away).unwrap();
     let away = away.to_str().unwrap();
     assert_eq!(w.verify(&[away]).status.code(), Some(3));
     let sidecar = format!("{away}.c2pa");
-    assert_eq!(w.atlasctl(&["export", "model.pt", "-o", &sidecar]).status.code(), Some(0));
+    assert_eq!(
+        w.atlasctl(&["export", "model.pt", "-o", &sidecar])
+            .status
+            .code(),
+        Some(0)
+    );
     let out = w.verify(&[away]);
-    assert_eq!(out.status.code(), Some(8), "the ancestors are not here: {}", stdout(&out));
+    assert_eq!(
+        out.status.code(),
+        Some(8),
+        "the ancestors are not here: {}",
+        stdout(&out)
+    );
     let state = w.source.join(".atlas");
     let out = w.verify(&["--state", state.to_str().unwrap(), away]);
     assert_eq!(out.status.code(), Some(0), "{}", stdout(&out));
@@ -320,9 +398,22 @@ fn a_bundle_is_all_that_an_auditor_needs() {
     fs::copy(w.source.join("model.pt"), away).unwrap();
     let out = w.atlasctl(&["export", "model.pt", "--bundle", bundle]);
     assert_eq!(out.status.code(), Some(0), "{out:?}");
-    assert_eq!(w.atlasctl(&["export", "model.pt", "--bundle", bundle]).status.code(), Some(1), "it is there already");
+    assert_eq!(
+        w.atlasctl(&["export", "model.pt", "--bundle", bundle])
+            .status
+            .code(),
+        Some(1),
+        "it is there already"
+    );
     fs::rename(&w.source, w.dir.path().join("hidden")).unwrap();
-    let mut verify = w.command(&["verify", "--trust", w.anchor.to_str().unwrap(), "--manifest", bundle, away]);
+    let mut verify = w.command(&[
+        "verify",
+        "--trust",
+        w.anchor.to_str().unwrap(),
+        "--manifest",
+        bundle,
+        away,
+    ]);
     let out = verify.current_dir("/").output().unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", stdout(&out));
     fs::write(away, "Weights").unwrap();
@@ -333,13 +424,29 @@ fn a_bundle_is_all_that_an_auditor_needs() {
 fn what_was_tampered_with_is_refused_with_the_code_of_the_contract() {
     let w = World::new(true);
     fs::write(w.source.join("clean.csv"), "4").unwrap();
-    assert_eq!(w.verify(&["clean.csv"]).status.code(), Some(4), "a flipped byte");
-    assert_eq!(w.verify(&["model.pt"]).status.code(), Some(0), "an ancestor's bytes are not needed");
-    assert_eq!(w.atlasctl(&["verify", "model.pt"]).status.code(), Some(5), "nobody is trusted unless pinned or given");
+    assert_eq!(
+        w.verify(&["clean.csv"]).status.code(),
+        Some(4),
+        "a flipped byte"
+    );
+    assert_eq!(
+        w.verify(&["model.pt"]).status.code(),
+        Some(0),
+        "an ancestor's bytes are not needed"
+    );
+    assert_eq!(
+        w.atlasctl(&["verify", "model.pt"]).status.code(),
+        Some(5),
+        "nobody is trusted unless pinned or given"
+    );
     assert_eq!(w.verify(&["new"]).status.code(), Some(3), "never sealed");
     assert_eq!(w.verify(&["empty"]).status.code(), Some(0), "skipped");
     assert_eq!(w.verify(&["gone"]).status.code(), Some(1));
-    assert_eq!(w.verify(&["."]).status.code(), Some(2), "a directory needs --recursive");
+    assert_eq!(
+        w.verify(&["."]).status.code(),
+        Some(2),
+        "a directory needs --recursive"
+    );
     let out = w.verify(&["--json", "-r", "."]);
     assert_eq!(out.status.code(), Some(4));
     assert_eq!(json(&out)["files"].as_array().unwrap().len(), 5);
@@ -351,11 +458,20 @@ fn what_was_tampered_with_is_refused_with_the_code_of_the_contract() {
     bytes[middle] ^= 1;
     fs::remove_file(&manifest).unwrap();
     fs::write(&manifest, bytes).unwrap();
-    assert_eq!(w.verify(&["model.pt"]).status.code(), Some(5), "a flipped byte of the manifest");
+    assert_eq!(
+        w.verify(&["model.pt"]).status.code(),
+        Some(5),
+        "a flipped byte of the manifest"
+    );
     let out = w.atlasctl(&["doctor", "--json"]);
     assert_eq!(out.status.code(), Some(1));
     let findings = json(&out)["findings"].as_array().unwrap().clone();
-    assert!(findings.iter().any(|f| f["what"] == "manifests" && f["health"] == "fail"), "{findings:?}");
+    assert!(
+        findings
+            .iter()
+            .any(|f| f["what"] == "manifests" && f["health"] == "fail"),
+        "{findings:?}"
+    );
 }
 
 #[test]
@@ -369,10 +485,16 @@ fn an_ordinary_user_sees_what_is_public_and_no_withheld_value() {
     let out = as_nobody(&["show", &w.model_digest()]);
     let text = stdout(&out);
     assert_eq!(out.status.code(), Some(0), "{out:?}");
-    assert!(text.contains("withheld") && !text.contains("train.py"), "{text}");
+    assert!(
+        text.contains("withheld") && !text.contains("train.py"),
+        "{text}"
+    );
     let out = as_nobody(&["verify", "--trust", w.anchor.to_str().unwrap(), "model.pt"]);
     assert_eq!(out.status.code(), Some(0), "{out:?}");
-    assert_eq!(as_nobody(&["lineage", &w.model_digest()]).status.code(), Some(0));
+    assert_eq!(
+        as_nobody(&["lineage", &w.model_digest()]).status.code(),
+        Some(0)
+    );
 }
 
 impl World {
@@ -386,7 +508,12 @@ fn lists_say_states_and_failed_runs() {
     let w = World::new(true);
     let text = stdout(&w.atlasctl(&["ls"]));
     let line = |name: &str| text.lines().find(|l| l.ends_with(name)).unwrap().to_owned();
-    assert!(line("model.pt").starts_with("sealed") && line("new").starts_with('-') && line("empty").starts_with("empty"), "{text}");
+    assert!(
+        line("model.pt").starts_with("sealed")
+            && line("new").starts_with('-')
+            && line("empty").starts_with("empty"),
+        "{text}"
+    );
     assert!(!text.contains(".atlas"));
     let runs = json(&w.atlasctl(&["runs", "--failed", "--json"]));
     assert_eq!(runs["runs"].as_array().unwrap().len(), 1);
@@ -421,11 +548,22 @@ fn a_damaged_index_is_passed_over_and_can_be_made_again() {
 #[test]
 fn a_closed_pipe_is_quiet_and_never_success() {
     let w = World::new(true);
-    let script = format!("{} completions bash | head -c1 >/dev/null; true", env!("CARGO_BIN_EXE_atlasctl"));
+    let script = format!(
+        "{} completions bash | head -c1 >/dev/null; true",
+        env!("CARGO_BIN_EXE_atlasctl")
+    );
     let out = Command::new("sh").args(["-c", &script]).output().unwrap();
     assert!(out.stderr.is_empty(), "{out:?}");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let out = w.command(&["lineage", "model.pt"]).stdout(writer).output().unwrap();
-    assert_eq!((out.status.code(), out.stderr.len()), (Some(141), 0), "{out:?}");
+    let out = w
+        .command(&["lineage", "model.pt"])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(
+        (out.status.code(), out.stderr.len()),
+        (Some(141), 0),
+        "{out:?}"
+    );
 }

@@ -191,7 +191,11 @@ impl Index {
     /// Writes everything, and says in the file that its owner has closed it, so that readers need no repair. Nothing can be read or
     /// written through this value afterwards. A daemon calls it at its end: its workers may hold the index until the process is gone.
     pub fn close(&self) {
-        let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
+        let db = self
+            .db
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         // redb writes its last words here, and panics on some damaged files.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(db)));
     }

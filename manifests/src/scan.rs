@@ -149,7 +149,11 @@ impl StoreScan {
             let node = NodeRef::Content(member.digests.blake3);
             // Below a directory whose path is not known no member has one either.
             let path = row.path.as_ref().map(|dir| {
-                let dir = if dir.0.is_empty() { vec![] } else { [&dir.0[..], b"/"].concat() };
+                let dir = if dir.0.is_empty() {
+                    vec![]
+                } else {
+                    [&dir.0[..], b"/"].concat()
+                };
                 PathBytes([&dir[..], &member.path.0].concat())
             });
             self.history.add_version(VersionRow {

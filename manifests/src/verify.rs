@@ -9,8 +9,8 @@ mod verdict;
 
 use std::fs::File;
 
-pub use ancestry::Memo;
 use ancestry::Membership;
+pub use ancestry::Memo;
 pub use hash::{HashError, digests};
 pub use set::{Entry, verify_set};
 pub use verdict::{Checks, Code, FileVerdict, Outcome, Reason, Report};
@@ -138,8 +138,7 @@ pub fn verify(
         );
         if judged.verdict == Outcome::Pass {
             if choice.given.is_none() && choice.row.as_ref().is_some_and(|r| r.manifest.is_none()) {
-                let text =
-                    "nothing was sealed at this path: the same bytes were sealed elsewhere, and that is verified";
+                let text = "nothing was sealed at this path: the same bytes were sealed elsewhere, and that is verified";
                 judged.add_warning(text.to_owned(), "");
             }
             return judged;
@@ -186,7 +185,9 @@ fn candidates(
         match read::peek(&bytes) {
             Ok(said) if said.asset.digests != *digests => {
                 let path = choice.row.as_ref().and_then(|r| r.path.as_ref());
-                let set = said.members.map(|_| ancestry::membership(shelf, &said, path, digests, memo));
+                let set = said
+                    .members
+                    .map(|_| ancestry::membership(shelf, &said, path, digests, memo));
                 match set {
                     None => return Ok(Found::Differs(differs(&said.asset.digests, digests))),
                     Some(Membership::Foreign) => {
@@ -349,7 +350,12 @@ fn judge(
     if said.asset.digests == *digests {
         v.checks.artifact = Tier::Affirming;
     } else if member {
-        judge_member(&mut v, &said, ancestry::membership(shelf, &said, path, digests, memo), digests);
+        judge_member(
+            &mut v,
+            &said,
+            ancestry::membership(shelf, &said, path, digests, memo),
+            digests,
+        );
     } else {
         v.checks.artifact = Tier::Contraindicated;
         let remedy = "restore the file, or give the manifest that is about it";

@@ -48,22 +48,43 @@ struct Document<'a> {
 
 impl Finding {
     fn ok(what: &'static str, text: impl Into<String>) -> Self {
-        Self { health: Health::Ok, what, text: text.into(), remedy: "" }
+        Self {
+            health: Health::Ok,
+            what,
+            text: text.into(),
+            remedy: "",
+        }
     }
 
     fn warn(what: &'static str, text: impl Into<String>, remedy: &'static str) -> Self {
-        Self { health: Health::Warn, what, text: text.into(), remedy }
+        Self {
+            health: Health::Warn,
+            what,
+            text: text.into(),
+            remedy,
+        }
     }
 
     fn fail(what: &'static str, text: impl Into<String>, remedy: &'static str) -> Self {
-        Self { health: Health::Fail, what, text: text.into(), remedy }
+        Self {
+            health: Health::Fail,
+            what,
+            text: text.into(),
+            remedy,
+        }
     }
 }
 
 /// Looks at everything and says each result; code 1 when something fails.
 pub(crate) fn doctor(args: &DoctorArgs, global: &Global, out: &mut Out) -> Result<Code, Failure> {
     let layout = layout(args, global)?;
-    let mut findings = vec![fuse(), kernel(), capabilities(), clock(), anchors(layout.as_ref())];
+    let mut findings = vec![
+        fuse(),
+        kernel(),
+        capabilities(),
+        clock(),
+        anchors(layout.as_ref()),
+    ];
     match &layout {
         Some(layout) => {
             if args.rebuild {
@@ -72,19 +93,36 @@ pub(crate) fn doctor(args: &DoctorArgs, global: &Global, out: &mut Out) -> Resul
             look_at(layout, args.full, &mut findings);
         }
         None if args.rebuild => {
-            return Err(Failure::error("doctor: no state directory here to rebuild: name the backing directory, or --state"));
+            return Err(Failure::error(
+                "doctor: no state directory here to rebuild: name the backing directory, or --state",
+            ));
         }
-        None => findings.push(Finding::warn("state", "no state directory here", "name a backing directory, or --state")),
+        None => findings.push(Finding::warn(
+            "state",
+            "no state directory here",
+            "name a backing directory, or --state",
+        )),
     }
-    let health = findings.iter().map(|f| f.health).max().unwrap_or(Health::Ok);
+    let health = findings
+        .iter()
+        .map(|f| f.health)
+        .max()
+        .unwrap_or(Health::Ok);
     if global.json {
-        out.json(&Document { health, findings: &findings })?;
+        out.json(&Document {
+            health,
+            findings: &findings,
+        })?;
     } else {
         for finding in &findings {
             out.text(&line(finding, out.paint))?;
         }
     }
-    Ok(if health == Health::Fail { Code::ERROR } else { Code::OK })
+    Ok(if health == Health::Fail {
+        Code::ERROR
+    } else {
+        Code::OK
+    })
 }
 
 fn line(f: &Finding, paint: Paint) -> String {
@@ -93,7 +131,11 @@ fn line(f: &Finding, paint: Paint) -> String {
         Health::Warn => paint.warn("warn"),
         Health::Fail => paint.bad("fail"),
     };
-    let remedy = if f.remedy.is_empty() { String::new() } else { format!(": {}", f.remedy) };
+    let remedy = if f.remedy.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", f.remedy)
+    };
     format!("{word}  {:<12} {}{remedy}\n", f.what, escape::line(&f.text))
 }
 
@@ -112,11 +154,19 @@ fn layout(args: &DoctorArgs, global: &Global) -> Result<Option<Layout>, Failure>
 
 fn fuse() -> Finding {
     const WHAT: &str = "fuse";
-    match fs::OpenOptions::new().read(true).write(true).open("/dev/fuse") {
+    match fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse")
+    {
         Ok(_) => Finding::ok(WHAT, "/dev/fuse can be opened"),
         Err(e) => {
             let text = format!("/dev/fuse: {}", crate::exit::reason(&e));
-            Finding::warn(WHAT, text, "load the fuse module (modprobe fuse), or give the container the device; verifying needs neither")
+            Finding::warn(
+                WHAT,
+                text,
+                "load the fuse module (modprobe fuse), or give the container the device; verifying needs neither",
+            )
         }
     }
 }
@@ -125,12 +175,18 @@ fn kernel() -> Finding {
     const WHAT: &str = "kernel";
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy().into_owned();
-    let mut numbers = release.split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|n| n.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= (6, 9) {
         Finding::ok(WHAT, format!("{release} has FUSE passthrough"))
     } else {
-        Finding::warn(WHAT, format!("{release} has no FUSE passthrough"), "use Linux 6.9 or later for native speed; inline I/O works")
+        Finding::warn(
+            WHAT,
+            format!("{release} has no FUSE passthrough"),
+            "use Linux 6.9 or later for native speed; inline I/O works",
+        )
     }
 }
 
@@ -140,11 +196,17 @@ fn capabilities() -> Finding {
     const SYS_ADMIN: u32 = 21;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    let effective = effective
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0);
     if effective >> SYS_ADMIN & 1 == 1 {
         Finding::ok(WHAT, "CAP_SYS_ADMIN: mounts may use passthrough")
     } else {
-        Finding::warn(WHAT, "no CAP_SYS_ADMIN: mounts use inline I/O", "mount as root for native speed")
+        Finding::warn(
+            WHAT,
+            "no CAP_SYS_ADMIN: mounts use inline I/O",
+            "mount as root for native speed",
+        )
     }
 }
 
@@ -154,7 +216,11 @@ fn clock() -> Finding {
     const EARLIEST: i64 = 1_767_225_600;
     let now = jiff::Timestamp::now();
     if now.as_second() < EARLIEST {
-        Finding::fail(WHAT, format!("the clock says {now}"), "set it: certificates are judged by it")
+        Finding::fail(
+            WHAT,
+            format!("the clock says {now}"),
+            "set it: certificates are judged by it",
+        )
     } else {
         Finding::ok(WHAT, now.to_string())
     }
@@ -174,27 +240,45 @@ fn anchors(layout: Option<&Layout>) -> Finding {
         }
         Some(own) => Finding::warn(WHAT, format!("{} is not pinned here", own.fingerprint), ADD),
         None if pinned.is_empty() => Finding::warn(WHAT, "none is pinned", ADD),
-        None => Finding::ok(WHAT, format!("{} pinned", amount::counted(pinned.len() as u64, "authority", "authorities"))),
+        None => Finding::ok(
+            WHAT,
+            format!(
+                "{} pinned",
+                amount::counted(pinned.len() as u64, "authority", "authorities")
+            ),
+        ),
     }
 }
 
 fn look_at(layout: &Layout, full: bool, findings: &mut Vec<Finding>) {
     findings.push(Finding::ok("format", "atlas 1"));
     match layout.nodes() {
-        Ok(nodes) if nodes.is_empty() => findings.push(Finding::ok("index", "no node has written here yet")),
+        Ok(nodes) if nodes.is_empty() => {
+            findings.push(Finding::ok("index", "no node has written here yet"));
+        }
         Ok(nodes) => {
             for node in nodes {
                 if let Some(pid) = layout.holder(node) {
-                    findings.push(Finding::ok("daemon", format!("process {pid} has node {node} in use")));
+                    findings.push(Finding::ok(
+                        "daemon",
+                        format!("process {pid} has node {node} in use"),
+                    ));
                 } else {
                     findings.push(index(&layout.index(node)));
                 }
             }
         }
-        Err(e) => findings.push(Finding::fail("nodes", e.to_string(), "check that the state directory can be read")),
+        Err(e) => findings.push(Finding::fail(
+            "nodes",
+            e.to_string(),
+            "check that the state directory can be read",
+        )),
     }
     let store = Store::open(layout);
-    for (what, kind) in [("manifests", Object::Manifest), ("members", Object::Members)] {
+    for (what, kind) in [
+        ("manifests", Object::Manifest),
+        ("members", Object::Members),
+    ] {
         findings.push(objects(&store, what, kind, full));
     }
 }
@@ -207,7 +291,12 @@ fn index(path: &Path) -> Finding {
     }
     match Index::open_read_only(path).and_then(|index| index.counts()) {
         Ok((versions, uses, runs)) => {
-            let text = format!("{} versions, {} uses, {} runs", amount::count(versions), amount::count(uses), amount::count(runs));
+            let text = format!(
+                "{} versions, {} uses, {} runs",
+                amount::count(versions),
+                amount::count(uses),
+                amount::count(runs)
+            );
             Finding::ok(WHAT, text)
         }
         Err(e @ IndexError::Damaged { .. }) => Finding::fail(WHAT, e.to_string(), ""),
@@ -223,7 +312,11 @@ fn objects(store: &Store, what: &'static str, kind: Object, full: bool) -> Findi
         Ok(names) => names,
         Err(e) => return Finding::fail(what, e.to_string(), "check that the store can be read"),
     };
-    let step = if full { 1 } else { names.len().div_ceil(SAMPLE).max(1) };
+    let step = if full {
+        1
+    } else {
+        names.len().div_ceil(SAMPLE).max(1)
+    };
     let (mut done, mut bad) = (0u64, Vec::new());
     let mut progress = Progress::new();
     for name in names.iter().step_by(step) {
@@ -235,21 +328,36 @@ fn objects(store: &Store, what: &'static str, kind: Object, full: bool) -> Findi
         progress.set(|| format!("{} {what} hashed", amount::count(done)));
     }
     progress.clear();
-    let text = format!("{} of {} hashed again", amount::count(done), amount::count(names.len() as u64));
+    let text = format!(
+        "{} of {} hashed again",
+        amount::count(done),
+        amount::count(names.len() as u64)
+    );
     if bad.is_empty() {
         Finding::ok(what, text)
     } else {
         let shown: Vec<_> = bad.iter().take(5).map(|hex| amount::prefix(hex)).collect();
-        Finding::fail(what, format!("{text}, {} damaged: {}", bad.len(), shown.join(", ")), REMEDY)
+        Finding::fail(
+            what,
+            format!("{text}, {} damaged: {}", bad.len(), shown.join(", ")),
+            REMEDY,
+        )
     }
 }
 
 /// Makes the index anew, under the lock that a daemon would hold.
 fn rebuild(layout: &Layout) -> Result<Finding, Failure> {
-    let lock = layout.claim().map_err(|e| Failure::error(format!("doctor: {e}")))?;
+    let lock = layout
+        .claim()
+        .map_err(|e| Failure::error(format!("doctor: {e}")))?;
     let path = layout.index(lock.node());
-    let index = Index::rebuild(&path, &Store::open(layout)).map_err(|e| Failure::error(e.to_string()))?;
+    let index =
+        Index::rebuild(&path, &Store::open(layout)).map_err(|e| Failure::error(e.to_string()))?;
     let (versions, _, runs) = index.counts().map_err(|e| Failure::error(e.to_string()))?;
-    let text = format!("made anew: {} versions, {} runs", amount::count(versions), amount::count(runs));
+    let text = format!(
+        "made anew: {} versions, {} runs",
+        amount::count(versions),
+        amount::count(runs)
+    );
     Ok(Finding::ok("rebuild", text))
 }

@@ -34,7 +34,9 @@ pub(crate) fn export(args: &ExportArgs, global: &Global, out: &mut Out) -> Resul
         let what = args.what.display();
         return Err(Failure::new(
             Code::NO_MANIFEST,
-            format!("{what}: has no manifest ({state}): wait with atlasctl sync, or see atlasctl show {what}"),
+            format!(
+                "{what}: has no manifest ({state}): wait with atlasctl sync, or see atlasctl show {what}"
+            ),
         ));
     };
     let name = manifest.sha256;
@@ -42,13 +44,23 @@ pub(crate) fn export(args: &ExportArgs, global: &Global, out: &mut Out) -> Resul
         (Some(to), _) => (to, whole(&found.evidence, &name, &args.disclose)?),
         (None, Some(to)) => (to, alone(&found.evidence, &name)?),
         // clap demands one of them.
-        (None, None) => return Err(Failure::new(Code::USAGE, "export: no target: give -o or --bundle")),
+        (None, None) => {
+            return Err(Failure::new(
+                Code::USAGE,
+                "export: no target: give -o or --bundle",
+            ));
+        }
     };
     write(to, &bytes, args.force)?;
     let size = bytes.len() as u64;
     if global.json {
         let file = to.display().to_string();
-        out.json(&Document { file, manifest: name, size, disclosed: args.disclose.clone() })?;
+        out.json(&Document {
+            file,
+            manifest: name,
+            size,
+            disclosed: args.disclose.clone(),
+        })?;
     } else {
         out::say(&format!("{}: {}", to.display(), amount::size(size)));
     }
@@ -60,7 +72,9 @@ fn alone(evidence: &Evidence, name: &Sha256) -> Result<Vec<u8>, Failure> {
     bytes.ok_or_else(|| {
         Failure::new(
             Code::NO_MANIFEST,
-            format!("manifest {name}: missing from the store: restore the state directory from a copy"),
+            format!(
+                "manifest {name}: missing from the store: restore the state directory from a copy"
+            ),
         )
     })
 }
@@ -72,26 +86,38 @@ fn whole(evidence: &Evidence, name: &Sha256, disclose: &[String]) -> Result<Vec<
         fields => Disclose::Fields(fields.to_vec()),
     };
     let mut bytes = Vec::new();
-    bundle::write(evidence.shelf(), name, &disclose, &mut bytes).map_err(|e| Failure::error(e.to_string()))?;
+    bundle::write(evidence.shelf(), name, &disclose, &mut bytes)
+        .map_err(|e| Failure::error(e.to_string()))?;
     Ok(bytes)
 }
 
 /// Written under another name and then given its own, so that nobody ever sees half of it.
 fn write(to: &Path, bytes: &[u8], force: bool) -> Result<(), Failure> {
     let failed = |e: io::Error| match e.kind() {
-        io::ErrorKind::AlreadyExists => Failure::error(format!("{}: is there already: add --force to replace it", to.display())),
+        io::ErrorKind::AlreadyExists => Failure::error(format!(
+            "{}: is there already: add --force to replace it",
+            to.display()
+        )),
         _ => Failure::io(to.display(), &e),
     };
     if !force && fs::symlink_metadata(to).is_ok() {
         return Err(failed(io::ErrorKind::AlreadyExists.into()));
     }
-    let dir = to.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = to.file_name().ok_or_else(|| Failure::error(format!("{}: is no file name: give one", to.display())))?;
+    let dir = to
+        .parent()
+        .filter(|d| !d.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let name = to
+        .file_name()
+        .ok_or_else(|| Failure::error(format!("{}: is no file name: give one", to.display())))?;
     let mut hidden = std::ffi::OsString::from(format!(".tmp-{}-", std::process::id()));
     hidden.push(name);
     let tmp = dir.join(hidden);
     let written = || -> io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&tmp)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&tmp)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         if force {

@@ -11,7 +11,9 @@ use atlas_manifests::bundle::Bundle;
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::rows::VersionRow;
 use atlas_manifests::trust::{self, Anchors};
-use atlas_manifests::verify::{self as check, Content, Entry, FileVerdict, ManifestChoice, Memo, Report, Subject};
+use atlas_manifests::verify::{
+    self as check, Content, Entry, FileVerdict, ManifestChoice, Memo, Report, Subject,
+};
 use atlas_manifests::vocabulary::State;
 
 use crate::cli::{Global, VerifyArgs};
@@ -31,7 +33,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Verifies everything that was named.
 pub(crate) fn verify(args: &VerifyArgs, global: &Global, out: &mut Out) -> Result<Code, Failure> {
-    let anchors = Anchors::load(&trust::default_dirs(), &args.trust).map_err(|e| Failure::error(e.to_string()))?;
+    let anchors = Anchors::load(&trust::default_dirs(), &args.trust)
+        .map_err(|e| Failure::error(e.to_string()))?;
     let (given, sources) = match &args.manifest {
         Some(file) => given(file)?,
         None => (None, Vec::new()),
@@ -51,7 +54,9 @@ pub(crate) fn verify(args: &VerifyArgs, global: &Global, out: &mut Out) -> Resul
     for path in &args.paths {
         session.path(path)?;
     }
-    let Session { files, passed_over, .. } = session;
+    let Session {
+        files, passed_over, ..
+    } = session;
     let report = Report::of(files);
     if global.json {
         out.json(&report)?;
@@ -59,7 +64,10 @@ pub(crate) fn verify(args: &VerifyArgs, global: &Global, out: &mut Out) -> Resul
         out.text(&verdict::summary(&report, passed_over))?;
     }
     if report.files.is_empty() {
-        return Err(Failure::new(Code::NO_MANIFEST, "verify: there is no file here to verify"));
+        return Err(Failure::new(
+            Code::NO_MANIFEST,
+            "verify: there is no file here to verify",
+        ));
     }
     Ok(Code::from(report.code.number()))
 }
@@ -69,7 +77,10 @@ fn given(file: &Path) -> Result<(Option<Vec<u8>>, Vec<Source>), Failure> {
     let failed = |e: io::Error| Failure::io(file.display(), &e);
     let mut bytes = Vec::new();
     let opened = fs::File::open(file).map_err(failed)?;
-    opened.take(MAX_SIDECAR).read_to_end(&mut bytes).map_err(failed)?;
+    opened
+        .take(MAX_SIDECAR)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     if bytes.get(257..262) != Some(b"ustar") {
         return Ok((Some(bytes), Vec::new()));
     }
@@ -77,9 +88,17 @@ fn given(file: &Path) -> Result<(Option<Vec<u8>>, Vec<Source>), Failure> {
     let bundle = Bundle::open(file).map_err(|e| broken(e.to_string()))?;
     let rows = bundle.catalogue().map_err(|e| broken(e.to_string()))?;
     let manifest = bundle.manifest().map(<[u8]>::to_vec);
-    let manifest = manifest.ok_or_else(|| broken("holds no manifest: export it again".to_owned()))?;
+    let manifest =
+        manifest.ok_or_else(|| broken("holds no manifest: export it again".to_owned()))?;
     let evidence = Evidence::Bundle(Box::new(bundle), Box::new(rows));
-    Ok((Some(manifest), vec![Source { key: None, evidence, memo: Memo::default() }]))
+    Ok((
+        Some(manifest),
+        vec![Source {
+            key: None,
+            evidence,
+            memo: Memo::default(),
+        }],
+    ))
 }
 
 /// One place's evidence, and what was found out with it about ancestors.
@@ -117,7 +136,12 @@ impl Session<'_> {
                     let shown = escape::short(&path.display().to_string(), 200);
                     crate::view::out::say(&format!("atlasctl: {shown}: {text}: check its name"));
                 }
-                self.files.push(FileVerdict::failed(&path.into(), check::Code::Other, text, "check its name"));
+                self.files.push(FileVerdict::failed(
+                    &path.into(),
+                    check::Code::Other,
+                    text,
+                    "check its name",
+                ));
                 Ok(())
             }
         }
@@ -152,7 +176,12 @@ impl Session<'_> {
                 Ok(Step::Other(_)) => self.passed_over += 1,
                 Err((path, e)) => {
                     let text = crate::exit::reason(&e);
-                    let verdict = FileVerdict::failed(&path.into(), check::Code::Other, text, "check that it can be read");
+                    let verdict = FileVerdict::failed(
+                        &path.into(),
+                        check::Code::Other,
+                        text,
+                        "check that it can be read",
+                    );
                     self.push(verdict)?;
                 }
             }
@@ -176,16 +205,37 @@ impl Session<'_> {
             Ok(file) => file,
             Err(e) => return failed(Failure::error(crate::exit::reason(&e))),
         };
-        let subject = Subject { path: shown.clone(), content: Content::File(file) };
+        let subject = Subject {
+            path: shown.clone(),
+            content: Content::File(file),
+        };
         let cell = std::cell::RefCell::new(progress);
         let tell = |done: u64, size: u64| {
-            cell.borrow_mut().set(|| format!("{} of {} hashed  {}", amount::size(done), amount::size(size), shown.lossy()));
+            cell.borrow_mut().set(|| {
+                format!(
+                    "{} of {} hashed  {}",
+                    amount::size(done),
+                    amount::size(size),
+                    shown.lossy()
+                )
+            });
         };
         let Source { evidence, memo, .. } = &mut self.sources[source];
-        let mut verdict = check::verify(evidence.shelf(), &self.anchors, subject, &choice, memo, &tell);
+        let mut verdict = check::verify(
+            evidence.shelf(),
+            &self.anchors,
+            subject,
+            &choice,
+            memo,
+            &tell,
+        );
         if let Some(manifest) = &self.args.manifest {
             // Whose fault it is: of the manifest that was given, not of the file.
-            for reason in verdict.reasons.iter_mut().filter(|r| r.code == check::Code::Untrusted) {
+            for reason in verdict
+                .reasons
+                .iter_mut()
+                .filter(|r| r.code == check::Code::Untrusted)
+            {
                 reason.text = format!("{}: {}", manifest.display(), reason.text);
             }
         }
@@ -200,7 +250,8 @@ impl Session<'_> {
             Ok(found) => found,
             Err(f) => return failed(f),
         };
-        let given_is_set = |bytes: &Vec<u8>| atlas_manifests::read::peek(bytes).is_ok_and(|s| s.members.is_some());
+        let given_is_set =
+            |bytes: &Vec<u8>| atlas_manifests::read::peek(bytes).is_ok_and(|s| s.members.is_some());
         let registered = choice.row.as_ref().is_some_and(|r| r.members.is_some());
         if !registered && !choice.given.as_ref().is_some_and(given_is_set) {
             return None;
@@ -212,10 +263,24 @@ impl Session<'_> {
         self.passed_over += links;
         let progress = std::cell::RefCell::new(Progress::new());
         let tell = |done: u64, of: u64| {
-            progress.borrow_mut().set(|| format!("{} of {} files hashed", amount::count(done), amount::count(of)));
+            progress.borrow_mut().set(|| {
+                format!(
+                    "{} of {} files hashed",
+                    amount::count(done),
+                    amount::count(of)
+                )
+            });
         };
         let Source { evidence, memo, .. } = &mut self.sources[source];
-        Some(check::verify_set(evidence.shelf(), &self.anchors, &shown, &choice, entries, memo, &tell))
+        Some(check::verify_set(
+            evidence.shelf(),
+            &self.anchors,
+            &shown,
+            &choice,
+            entries,
+            memo,
+            &tell,
+        ))
     }
 
     /// What is known of a file, once it is sealed or will not be soon.
@@ -224,11 +289,11 @@ impl Session<'_> {
         loop {
             let (source, choice) = self.choice(path)?;
             if self.given.is_some() {
-                return Ok(Prepared::Ready(source, choice));
+                return Ok(Prepared::Ready(source, Box::new(choice)));
             }
             let located = place::locate(path)?;
             let Some(pending) = pending(&located, choice.row.as_ref()) else {
-                return Ok(Prepared::Ready(source, choice));
+                return Ok(Prepared::Ready(source, Box::new(choice)));
             };
             if pending.starts_with(State::Open.as_str()) || Instant::now() >= end {
                 return Ok(Prepared::Pending(format!("is not sealed yet: {pending}")));
@@ -245,7 +310,13 @@ impl Session<'_> {
         let evidence = &self.sources[source].evidence;
         if let Some(given) = &self.given {
             let given = Some(given.clone());
-            return Ok((source, ManifestChoice { given, ..ManifestChoice::default() }));
+            return Ok((
+                source,
+                ManifestChoice {
+                    given,
+                    ..ManifestChoice::default()
+                },
+            ));
         }
         let choice = ManifestChoice {
             given: None,
@@ -269,13 +340,18 @@ impl Session<'_> {
             return Ok(at);
         }
         let evidence = Evidence::at(located, self.global)?;
-        self.sources.push(Source { key, evidence, memo: Memo::default() });
+        self.sources.push(Source {
+            key,
+            evidence,
+            memo: Memo::default(),
+        });
         Ok(self.sources.len() - 1)
     }
 
     fn push(&mut self, verdict: FileVerdict) -> Result<(), Failure> {
         if !self.global.json {
-            self.out.text(&verdict::file(&verdict, self.whole, self.out.paint))?;
+            self.out
+                .text(&verdict::file(&verdict, self.whole, self.out.paint))?;
         }
         self.files.push(verdict);
         Ok(())
@@ -284,7 +360,7 @@ impl Session<'_> {
 
 enum Prepared {
     /// It can be judged with this source's evidence.
-    Ready(usize, ManifestChoice),
+    Ready(usize, Box<ManifestChoice>),
     /// It is being written or sealed: the state in words.
     Pending(String),
 }
@@ -296,7 +372,10 @@ fn pending(located: &Located, row: Option<&VersionRow>) -> Option<String> {
     let (state, text) = match (told, row) {
         (Some(text), _) => (text.split_whitespace().next()?.parse::<State>().ok()?, text),
         (None, Some(row)) => {
-            let reason = row.reason.as_deref().map_or(String::new(), |r| format!(" ({r})"));
+            let reason = row
+                .reason
+                .as_deref()
+                .map_or(String::new(), |r| format!(" ({r})"));
             (row.state, format!("{}{reason}", row.state))
         }
         (None, None) => return None,

@@ -18,7 +18,11 @@ struct Due<T> {
 /// painted already) and what hangs below it. Iterative: a lineage may be deeper than the stack.
 pub(crate) fn draw<T>(root: T, mut visit: impl FnMut(T) -> (Vec<String>, Vec<T>)) -> String {
     let mut out = String::new();
-    let mut stack = vec![Due { item: root, depth: 0, last: Vec::new() }];
+    let mut stack = vec![Due {
+        item: root,
+        depth: 0,
+        last: Vec::new(),
+    }];
     while let Some(Due { item, depth, last }) = stack.pop() {
         let (lines, below) = visit(item);
         let deeper = depth - last.len();
@@ -37,7 +41,11 @@ pub(crate) fn draw<T>(root: T, mut visit: impl FnMut(T) -> (Vec<String>, Vec<T>)
         for (i, item) in below.into_iter().enumerate().rev() {
             let mut path = last[last.len().saturating_sub(DEEPEST - 1)..].to_vec();
             path.push(i + 1 == count);
-            stack.push(Due { item, depth: depth + 1, last: path });
+            stack.push(Due {
+                item,
+                depth: depth + 1,
+                last: path,
+            });
         }
     }
     out
@@ -62,7 +70,10 @@ mod tests {
     #[test]
     fn branches_hang_where_they_belong() {
         let drawn = draw("model", |item| match item {
-            "model" => (vec!["model".to_owned(), "by run".to_owned()], vec!["data", "code"]),
+            "model" => (
+                vec!["model".to_owned(), "by run".to_owned()],
+                vec!["data", "code"],
+            ),
             "data" => (vec!["data".to_owned()], vec!["raw"]),
             leaf => (vec![leaf.to_owned(), "x".to_owned()], vec![]),
         });
@@ -80,9 +91,19 @@ model
 
     #[test]
     fn a_chain_longer_than_the_stack_is_drawn() {
-        let drawn = draw(0u32, |n| (vec![n.to_string()], (n < 100_000).then_some(n + 1).into_iter().collect()));
+        let drawn = draw(0u32, |n| {
+            (
+                vec![n.to_string()],
+                (n < 100_000).then_some(n + 1).into_iter().collect(),
+            )
+        });
         assert_eq!(drawn.lines().count(), 100_001);
         assert!(drawn.lines().all(|l| l.chars().count() < 160));
-        assert!(drawn.lines().last().is_some_and(|l| l.starts_with("[+99960] ")));
+        assert!(
+            drawn
+                .lines()
+                .last()
+                .is_some_and(|l| l.starts_with("[+99960] "))
+        );
     }
 }

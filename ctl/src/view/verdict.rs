@@ -18,13 +18,22 @@ pub(crate) fn file(v: &FileVerdict, whole: bool, paint: Paint) -> String {
         text.push_str(&format!("  {}", paint.dim(amount::prefix(&digest.hex()))));
     }
     if let (Outcome::Pass, Some(signer)) = (v.verdict, &v.signer) {
-        text.push_str(&format!("  signed by {}", escape::short(&escape::line(signer), 60)));
+        text.push_str(&format!(
+            "  signed by {}",
+            escape::short(&escape::line(signer), 60)
+        ));
         if v.ancestors > 0 {
-            text.push_str(&format!(", with {}", amount::counted(v.ancestors, "ancestor", "ancestors")));
+            text.push_str(&format!(
+                ", with {}",
+                amount::counted(v.ancestors, "ancestor", "ancestors")
+            ));
         }
     }
     if let Some(set) = &v.member_of {
-        text.push_str(&format!(", a member of {}", escape::short(&escape::line(set), 80)));
+        text.push_str(&format!(
+            ", a member of {}",
+            escape::short(&escape::line(set), 80)
+        ));
     }
     text.push('\n');
     if whole || v.verdict == Outcome::Fail {
@@ -46,10 +55,16 @@ pub(crate) fn summary(report: &Report, passed_over: u64) -> String {
     }
     let skipped = of(Outcome::Skipped);
     if skipped > 0 {
-        parts.push(format!("{} skipped (empty or excluded)", amount::count(skipped)));
+        parts.push(format!(
+            "{} skipped (empty or excluded)",
+            amount::count(skipped)
+        ));
     }
     if passed_over > 0 {
-        parts.push(format!("{} passed over (links, sidecars, special files)", amount::count(passed_over)));
+        parts.push(format!(
+            "{} passed over (links, sidecars, special files)",
+            amount::count(passed_over)
+        ));
     }
     let total = amount::counted(report.files.len() as u64, "file", "files");
     format!("{total}: {}\n", parts.join(", "))
@@ -85,7 +100,8 @@ fn checks(c: &Checks, paint: Paint) -> String {
         ("freshness", c.freshness),
         ("transparency", c.transparency),
     ];
-    let (none, found): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, tier)| *tier == Tier::None);
+    let (none, found): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|(_, tier)| *tier == Tier::None);
     let mut text = String::new();
     for (name, tier) in found {
         let word = paint.tier(tier.as_str(), tier);
@@ -99,7 +115,10 @@ fn checks(c: &Checks, paint: Paint) -> String {
             name => name,
         });
         let names: Vec<_> = names.collect();
-        text.push_str(&format!("    {}\n", paint.dim(&format!("{:<13} {}", "none", names.join(", ")))));
+        text.push_str(&format!(
+            "    {}\n",
+            paint.dim(&format!("{:<13} {}", "none", names.join(", ")))
+        ));
     }
     text
 }
@@ -111,7 +130,12 @@ mod tests {
     use atlas_manifests::verify::Code;
 
     fn failed(name: &str) -> FileVerdict {
-        FileVerdict::failed(&PathBytes::from(name), Code::Differs, "its content differs".to_owned(), "restore it")
+        FileVerdict::failed(
+            &PathBytes::from(name),
+            Code::Differs,
+            "its content differs".to_owned(),
+            "restore it",
+        )
     }
 
     #[test]
@@ -140,12 +164,18 @@ key-binding, runtime-log, freshness, transparency
     fn a_refusal_says_its_code_the_reason_and_the_remedy() {
         let shown = file(&failed("a\nb"), false, Paint::PLAIN);
         assert!(shown.starts_with("NOT VERIFIED  a\\nb\n"), "{shown}");
-        assert!(shown.ends_with("    code 4: its content differs\n      restore it\n"), "{shown}");
+        assert!(
+            shown.ends_with("    code 4: its content differs\n      restore it\n"),
+            "{shown}"
+        );
     }
 
     #[test]
     fn the_summary_counts_every_file_once() {
-        let report = Report::of(vec![failed("a"), FileVerdict::skipped(&PathBytes::from("b"), "it is empty")]);
+        let report = Report::of(vec![
+            failed("a"),
+            FileVerdict::skipped(&PathBytes::from("b"), "it is empty"),
+        ]);
         assert_eq!(
             summary(&report, 2),
             "2 files: 0 verified, 1 not verified, 1 skipped (empty or excluded), 2 passed over (links, sidecars, special files)\n"

@@ -41,9 +41,19 @@ fn an_entry_that_stands_twice_is_refused() {
     let name = entry_name(Object::Manifest, &chain.links[3].sealed.reference.sha256);
     let bytes = &chain.links[3].sealed.manifest;
     let twice = with_entry(&chain, name.as_bytes(), bytes.len() as u64, bytes);
-    assert!(Bundle::read(&twice[..]).unwrap_err().to_string().contains("twice"));
+    assert!(
+        Bundle::read(&twice[..])
+            .unwrap_err()
+            .to_string()
+            .contains("twice")
+    );
     let list = with_entry(&chain, b"bundle.json", 2, b"{}");
-    assert!(Bundle::read(&list[..]).unwrap_err().to_string().contains("twice"));
+    assert!(
+        Bundle::read(&list[..])
+            .unwrap_err()
+            .to_string()
+            .contains("twice")
+    );
 }
 
 #[test]
@@ -51,25 +61,44 @@ fn an_entry_that_claims_to_be_huge_is_refused_before_it_is_read() {
     let chain = Chain::new();
     let name = entry_name(Object::Manifest, &Sha256::of(b"huge"));
     let huge = with_entry(&chain, name.as_bytes(), 1 << 32, b"x");
-    assert!(Bundle::read(&huge[..]).unwrap_err().to_string().contains("too large"));
+    assert!(
+        Bundle::read(&huge[..])
+            .unwrap_err()
+            .to_string()
+            .contains("too large")
+    );
     let short = with_entry(&chain, name.as_bytes(), 1 << 20, b"x");
-    assert!(Bundle::read(&short[..]).is_err(), "less is there than it says");
+    assert!(
+        Bundle::read(&short[..]).is_err(),
+        "less is there than it says"
+    );
 }
 
 #[test]
 fn names_that_lead_elsewhere_are_passed_over_and_nothing_is_written() {
     let chain = Chain::new();
     let hex = Sha256::of(b"x").hex();
-    let names = ["../evil".to_owned(), "/etc/evil".to_owned(), format!("manifests/../manifests/{hex}.c2pa"), format!("private/{hex}.json")];
+    let names = [
+        "../evil".to_owned(),
+        "/etc/evil".to_owned(),
+        format!("manifests/../manifests/{hex}.c2pa"),
+        format!("private/{hex}.json"),
+    ];
     for name in names {
         let bundle = Bundle::read(&with_entry(&chain, name.as_bytes(), 1, b"x")[..]).unwrap();
         assert_eq!(bundle.ignored(), [name]);
-        assert_eq!(bundle.object(Object::Manifest, &Sha256::of(b"x")).unwrap(), None);
+        assert_eq!(
+            bundle.object(Object::Manifest, &Sha256::of(b"x")).unwrap(),
+            None
+        );
     }
     // An unlisted object is not evidence, and one under another's name is an error only where it is listed.
     let unlisted = with_entry(&chain, format!("manifests/{hex}.c2pa").as_bytes(), 1, b"x");
     let bundle = Bundle::read(&unlisted[..]).unwrap();
-    assert_eq!(bundle.object(Object::Manifest, &Sha256::of(b"x")).unwrap(), None);
+    assert_eq!(
+        bundle.object(Object::Manifest, &Sha256::of(b"x")).unwrap(),
+        None
+    );
 }
 
 /// A disclosed value is believed only when the manifest commits to it, in the store and in a bundle alike.
@@ -78,7 +107,12 @@ fn a_changed_private_record_discloses_nothing() {
     let (withheld, fields) = withhold([("argv".to_owned(), json!(["train", "--lr=1"]))]).unwrap();
     let chain = Chain::with(|s| s.withheld.clone_from(&withheld));
     let root = chain.head().sealed.reference.sha256;
-    let mut record = PrivateRecord { manifest: root, fields, row: version_row(node(DEPTH)), run: None };
+    let mut record = PrivateRecord {
+        manifest: root,
+        fields,
+        row: version_row(node(DEPTH)),
+        run: None,
+    };
     let export = |record: &PrivateRecord, what: &Disclose| {
         chain.shelf.put(Object::Private, root, record.encode());
         let mut tar = Vec::new();
@@ -98,7 +132,10 @@ fn a_changed_private_record_discloses_nothing() {
     assert!(export(&record, &Disclose::Nothing).is_ok());
     let opening = record.fields["argv"].clone();
     record.fields.insert("host".to_owned(), opening);
-    assert!(export(&record, &Disclose::Fields(vec!["host".to_owned()])).is_err(), "nothing was committed to");
+    assert!(
+        export(&record, &Disclose::Fields(vec!["host".to_owned()])).is_err(),
+        "nothing was committed to"
+    );
 }
 
 #[test]

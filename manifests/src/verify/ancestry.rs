@@ -310,7 +310,9 @@ fn check(
         let why = match (said.members, membership(shelf, said, None, &content, memo)) {
             (Some(_), Membership::Member) => None,
             (Some(_), Membership::Foreign) => Some("no member of its set has the recorded content"),
-            (Some(_), Membership::Unknown) => Some("the member list of its set is missing or damaged"),
+            (Some(_), Membership::Unknown) => {
+                Some("the member list of its set is missing or damaged")
+            }
             (None, _) => Some("its manifest is about other content than was recorded"),
         };
         if let Some(why) = why {

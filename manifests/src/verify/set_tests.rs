@@ -99,8 +99,16 @@ fn a_member_is_attested_by_its_set_and_no_other_content_at_its_path_is() {
     let (chain, bytes) = registered();
     let judge = |path: &str, text: &[u8]| chain.judge_by(text, member_row(&chain, path, b"a"));
     let v = judge("data/a", b"a");
-    assert_eq!((code(&v), v.member_of.as_deref()), (0, Some("the set \"letters\"")), "{v:?}");
-    assert_eq!(code(&judge("data/a", b"b")), 4, "swapped for another member");
+    assert_eq!(
+        (code(&v), v.member_of.as_deref()),
+        (0, Some("the set \"letters\"")),
+        "{v:?}"
+    );
+    assert_eq!(
+        code(&judge("data/a", b"b")),
+        4,
+        "swapped for another member"
+    );
     assert_eq!(code(&judge("data/a", b"c")), 4);
     assert_eq!(code(&judge("data/a", b"")), 4);
     let name = Sha256::of(&bytes);
@@ -108,7 +116,11 @@ fn a_member_is_attested_by_its_set_and_no_other_content_at_its_path_is() {
         let mut bad = bytes.clone();
         bad[at] ^= 1;
         chain.shelf.put(Object::Members, name, bad);
-        assert_ne!(judge("data/a", b"a").verdict, Outcome::Pass, "byte {at} of the member list");
+        assert_ne!(
+            judge("data/a", b"a").verdict,
+            Outcome::Pass,
+            "byte {at} of the member list"
+        );
     }
     chain.shelf.remove(Object::Members, name);
     assert_eq!(code(&judge("data/a", b"a")), 8);
@@ -129,15 +141,24 @@ fn a_version_made_from_a_member_passes_and_one_made_from_no_member_does_not() {
             tree: 0,
         };
         let leaves = vec![
-            leaf(NodeRef::Content(crate::digest::Blake3::of(text)), Digests::of(text), Kind::Read),
+            leaf(
+                NodeRef::Content(crate::digest::Blake3::of(text)),
+                Digests::of(text),
+                Kind::Read,
+            ),
             leaf(node(13), Digests::of(&bytes), Kind::Set),
         ];
         let mut tree = SetTree::new();
         for leaf in &leaves {
-        tree.push(leaf);
-    }
-        let segment = Segment { prev: empty_head(), leaves };
-        chain.shelf.put(Object::Inputs, tree.head().root, segment.encode());
+            tree.push(leaf);
+        }
+        let segment = Segment {
+            prev: empty_head(),
+            leaves,
+        };
+        chain
+            .shelf
+            .put(Object::Inputs, tree.head().root, segment.encode());
         chain.link(14, None, &|s| s.input_set = tree.head());
         let v = chain.judge_by(&content(14), chain.last_choice());
         assert_eq!(code(&v), want, "{v:?}");
@@ -147,10 +168,17 @@ fn a_version_made_from_a_member_passes_and_one_made_from_no_member_does_not() {
 #[test]
 fn without_an_index_members_are_found_by_path_and_by_content() {
     let (chain, _) = registered();
-    let names: Vec<Sha256> = chain.links.iter().map(|l| l.sealed.reference.sha256).collect();
+    let names: Vec<Sha256> = chain
+        .links
+        .iter()
+        .map(|l| l.sealed.reference.sha256)
+        .collect();
     let scan = StoreScan::of(&chain.shelf, &names).unwrap();
     let prefix = Digests::of(b"b").blake3.to_string().parse().unwrap();
     let rows = scan.by_digest(&prefix).unwrap();
     assert_eq!(rows.len(), 1);
-    assert_eq!((rows[0].parent, rows[0].manifest), (Some(node(13)), Some(chain.head().sealed.reference)));
+    assert_eq!(
+        (rows[0].parent, rows[0].manifest),
+        (Some(node(13)), Some(chain.head().sealed.reference))
+    );
 }

@@ -309,14 +309,26 @@ fn a_version_that_was_read_while_it_was_open_is_no_ancestor_of_itself() {
         tree.push(leaf);
     }
     let mut chain = Chain::new();
-    let segment = Segment { prev: empty_head(), leaves };
-    chain.shelf.put(Object::Inputs, tree.head().root, segment.encode());
+    let segment = Segment {
+        prev: empty_head(),
+        leaves,
+    };
+    chain
+        .shelf
+        .put(Object::Inputs, tree.head().root, segment.encode());
     chain.link(13, None, &|s| s.input_set = tree.head());
     let v = chain.judge_by(&content(13), chain.last_choice());
     assert_eq!((code(&v), v.checks.inputs), (0, Tier::Warning), "{v:?}");
-    assert!(v.reasons[0].text.starts_with("1 inputs were not finished"), "only the other one: {v:?}");
+    assert!(
+        v.reasons[0].text.starts_with("1 inputs were not finished"),
+        "only the other one: {v:?}"
+    );
     // As an ingredient, with or without a manifest, it is nonsense.
-    chain.link(14, Some((Digests::of(b"x"), chain.head().sealed.reference)), &|s| s.inputs[0].node = node(14));
+    chain.link(
+        14,
+        Some((Digests::of(b"x"), chain.head().sealed.reference)),
+        &|s| s.inputs[0].node = node(14),
+    );
     assert_eq!(code(&chain.judge_by(&content(14), chain.last_choice())), 8);
 }
 
@@ -324,8 +336,17 @@ fn a_version_that_was_read_while_it_was_open_is_no_ancestor_of_itself() {
 fn a_file_that_was_still_held_passes_with_a_warning_and_never_with_a_tick() {
     let chain = Chain::with(|s| s.quiet = Quiet::Held);
     let v = chain.judge(&content(DEPTH));
-    assert_eq!((code(&v), v.checks.completeness), (0, Tier::Warning), "{v:?}");
-    assert!(v.reasons.iter().any(|r| r.text.contains("still held it open")), "{v:?}");
+    assert_eq!(
+        (code(&v), v.checks.completeness),
+        (0, Tier::Warning),
+        "{v:?}"
+    );
+    assert!(
+        v.reasons
+            .iter()
+            .any(|r| r.text.contains("still held it open")),
+        "{v:?}"
+    );
 }
 
 /// The index is not signed: that a file is excluded or empty is only believed when there is nothing to hold against it.
@@ -333,22 +354,49 @@ fn a_file_that_was_still_held_passes_with_a_warning_and_never_with_a_tick() {
 fn a_row_that_says_excluded_hides_no_tampering_of_a_file_with_a_manifest() {
     let chain = Chain::new();
     for state in [State::Excluded, State::Empty, State::Unattested] {
-        let row = VersionRow { state, ..chain.row() };
-        let choice = || ManifestChoice { row: Some(row.clone()), ..ManifestChoice::default() };
+        let row = VersionRow {
+            state,
+            ..chain.row()
+        };
+        let choice = || ManifestChoice {
+            row: Some(row.clone()),
+            ..ManifestChoice::default()
+        };
         assert_eq!(code(&chain.judge_by(b"tampered", choice())), 4, "{state}");
         assert_eq!(code(&chain.judge_by(b"", choice())), 4, "{state}");
     }
-    let bare = VersionRow { state: State::Excluded, ..version_row(node(50)) };
-    let choice = ManifestChoice { row: Some(bare), ..ManifestChoice::default() };
-    assert_eq!(chain.judge_by(b"a lock file", choice).verdict, Outcome::Skipped, "skipped, not verified");
+    let bare = VersionRow {
+        state: State::Excluded,
+        ..version_row(node(50))
+    };
+    let choice = ManifestChoice {
+        row: Some(bare),
+        ..ManifestChoice::default()
+    };
+    assert_eq!(
+        chain.judge_by(b"a lock file", choice).verdict,
+        Outcome::Skipped,
+        "skipped, not verified"
+    );
 }
 
 #[test]
 fn content_that_was_sealed_elsewhere_is_verified_and_said_to_be_that() {
     let chain = Chain::new();
-    let raw = VersionRow { state: State::Unattested, ..version_row(node(50)) };
-    let choice = ManifestChoice { row: Some(raw), ..ManifestChoice::default() };
+    let raw = VersionRow {
+        state: State::Unattested,
+        ..version_row(node(50))
+    };
+    let choice = ManifestChoice {
+        row: Some(raw),
+        ..ManifestChoice::default()
+    };
     let v = chain.judge_by(&content(4), choice);
     assert_eq!(code(&v), 0);
-    assert!(v.reasons.iter().any(|r| r.text.contains("sealed elsewhere")), "{v:?}");
+    assert!(
+        v.reasons
+            .iter()
+            .any(|r| r.text.contains("sealed elsewhere")),
+        "{v:?}"
+    );
 }

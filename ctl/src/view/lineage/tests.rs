@@ -30,13 +30,19 @@ fn model(inputs: &[VersionRow]) -> (History, VersionRow) {
 }
 
 fn drawn(h: &History, root: &VersionRow, look: Look) -> String {
-    let options = Options { all: look.all, downstream: look.downstream, ..Options::default() };
+    let options = Options {
+        all: look.all,
+        downstream: look.downstream,
+        ..Options::default()
+    };
     draw(&lineage(h, &[root.node], &options).unwrap(), look)
 }
 
 #[test]
 fn a_data_set_of_many_files_is_one_line() {
-    let mut inputs: Vec<_> = (0..1437).map(|n| sample::content(&format!("data/{n:04}.npy"))).collect();
+    let mut inputs: Vec<_> = (0..1437)
+        .map(|n| sample::content(&format!("data/{n:04}.npy")))
+        .collect();
     inputs.push(sample::content("labels.csv"));
     let (h, out) = model(&inputs);
     let shown = drawn(&h, &out, look());
@@ -51,7 +57,14 @@ out/model.pt  sealed  12 B  {digest}  1 h ago
 "
     );
     assert_eq!(shown, expected);
-    let all = drawn(&h, &out, Look { all: true, ..look() });
+    let all = drawn(
+        &h,
+        &out,
+        Look {
+            all: true,
+            ..look()
+        },
+    );
     assert_eq!(all.lines().count(), 2 + 1438);
 }
 
@@ -81,23 +94,48 @@ fn a_branch_that_two_versions_share_is_drawn_once() {
     h.add_version(raw);
     let shown = drawn(&h, &last, look());
     assert_eq!(shown.matches("raw").count(), 1, "{shown}");
-    assert_eq!(shown.matches("its branch is shown above").count(), 1, "{shown}");
+    assert_eq!(
+        shown.matches("its branch is shown above").count(),
+        1,
+        "{shown}"
+    );
     let first = shown.find("base").unwrap();
     assert!(first < shown.find("shown above").unwrap(), "{shown}");
-    let down = drawn(&h, &base, Look { downstream: true, ..look() });
-    assert!(down.starts_with("base") && down.contains("a  sealed") && down.contains("model  sealed"), "{down}");
+    let down = drawn(
+        &h,
+        &base,
+        Look {
+            downstream: true,
+            ..look()
+        },
+    );
+    assert!(
+        down.starts_with("base") && down.contains("a  sealed") && down.contains("model  sealed"),
+        "{down}"
+    );
     drop(out);
 }
 
 #[test]
 fn many_directories_are_joined_until_they_can_be_read() {
-    let inputs: Vec<_> = (0..300).map(|n| sample::content(&format!("data/{:03}/{n}", n / 5))).collect();
+    let inputs: Vec<_> = (0..300)
+        .map(|n| sample::content(&format!("data/{:03}/{n}", n / 5)))
+        .collect();
     let (h, out) = model(&inputs);
     let shown = drawn(&h, &out, look());
     assert!(shown.lines().count() <= 2 + DIRECTORIES, "{shown}");
     let files: usize = shown
         .lines()
-        .filter_map(|l| l.split("  ").nth(1)?.strip_suffix(" B, all unattested").or(l.split("  ").nth(1))?.split(' ').next()?.parse::<usize>().ok())
+        .filter_map(|l| {
+            l.split("  ")
+                .nth(1)?
+                .strip_suffix(" B, all unattested")
+                .or(l.split("  ").nth(1))?
+                .split(' ')
+                .next()?
+                .parse::<usize>()
+                .ok()
+        })
         .sum();
     assert_eq!(files, 300, "none is lost: {shown}");
 }
@@ -133,9 +171,16 @@ fn shards_that_one_run_made_share_a_line_and_keep_their_history() {
 #[test]
 fn names_in_a_lineage_cannot_draw_on_the_screen() {
     let mut evil = sample::content("data/\x1b[2J\n\u{202e}x");
-    evil.path = Some(atlas_manifests::bytes::PathBytes(b"d\xff\x1b[2J/\n".to_vec()));
+    evil.path = Some(atlas_manifests::bytes::PathBytes(
+        b"d\xff\x1b[2J/\n".to_vec(),
+    ));
     let (h, out) = model(&[evil]);
     let shown = drawn(&h, &out, look());
-    assert!(!shown.chars().any(|c| c != '\n' && escape::unsafe_to_show(c)), "{shown:?}");
+    assert!(
+        !shown
+            .chars()
+            .any(|c| c != '\n' && escape::unsafe_to_show(c)),
+        "{shown:?}"
+    );
     assert!(shown.contains(r"d\xff\x1b[2J/\n"), "{shown}");
 }
