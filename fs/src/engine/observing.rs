@@ -204,6 +204,10 @@ impl Observer for Engine {
         }
     }
 
+    fn restated(&self, file: FileKey, before: &FileIdentity, now: &FileIdentity) {
+        self.step(|l| l.restated(file, before, *now));
+    }
+
     fn attribute(
         &self,
         file: FileKey,

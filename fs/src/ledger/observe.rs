@@ -91,6 +91,10 @@ impl Ledger {
             if busy || known.is_none_or(|k| k == o.before || named_anew(k)) {
                 return Some(ix);
             }
+            // What the mount changed itself was told of (`restated`, `refreshed`).
+            if known.is_some_and(|k| (k.size, k.mtime) != (o.before.size, o.before.mtime)) {
+                self.counts.behind += 1;
+            }
         } else if busy {
             return None;
         }

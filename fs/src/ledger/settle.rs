@@ -332,6 +332,23 @@ impl Ledger {
         }
     }
 
+    /// Something around the bytes was changed through the mount, and no byte: they identify differently now, times included.
+    pub fn restated(&mut self, file: FileKey, before: &FileIdentity, now: FileIdentity) {
+        let Some(f) = self.files.get(&file) else {
+            return;
+        };
+        if f.writing.is_some() {
+            return;
+        }
+        let Some(ix) = f.current.map(|c| self.real(c)) else {
+            return;
+        };
+        if self.nodes[ix.0 as usize].identity == Some(*before) {
+            self.at(ix).identity = Some(now);
+            self.tell(ix);
+        }
+    }
+
     /// The bytes identify differently now, though nobody was seen to write: a link count or a name changed.
     pub fn refreshed(&mut self, file: FileKey, now: FileIdentity) {
         let Some(f) = self.files.get(&file) else {

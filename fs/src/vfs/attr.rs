@@ -227,6 +227,11 @@ impl Vfs {
         self.writable()?;
         let node = self.inodes.node(id)?;
         let fd = self.inodes.fd(&node)?;
+        if let Some(size) = changes.size {
+            let open = handle.and_then(|h| self.handles.file(h).ok());
+            self.resize(&node, open.as_deref(), size, caller)?;
+        }
+        let before = stat(&*fd)?;
         if let Some(mode) = changes.mode {
             // The kernel has taken S_ISGID away from callers who may not set it.
             let _as = As::trusted();
@@ -235,10 +240,6 @@ impl Vfs {
         if changes.uid.is_some() || changes.gid.is_some() {
             sys::chown(&*fd, changes.uid, changes.gid)?;
         }
-        if let Some(size) = changes.size {
-            let open = handle.and_then(|h| self.handles.file(h).ok());
-            self.resize(&node, open.as_deref(), size, caller)?;
-        }
         if changes.atime.is_some() || changes.mtime.is_some() {
             let times = Timestamps {
                 last_access: timespec(changes.atime),
@@ -246,7 +247,19 @@ impl Vfs {
             };
             rustix::fs::utimensat(&*fd, "", &times, AtFlags::EMPTY_PATH)?;
         }
+        self.restated(&before, &fd)?;
         self.show(&node)
+    }
+
+    /// Tells the observer of a change around the bytes, which moves the times that identify them.
+    pub(crate) fn restated(&self, before: &Attr, fd: impl AsFd) -> io::Result<()> {
+        let now = stat(fd)?;
+        if before.is_file() && before.identity() != now.identity() {
+            let key = before.key;
+            let (before, now) = (before.identity(), now.identity());
+            self.observer()?.restated(key, &before, &now);
+        }
+        Ok(())
     }
 
     fn resize(

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{FileType, XattrFlags};
 
+use super::attr;
 use super::core::Vfs;
 use super::credentials::As;
 use super::inode::NodeId;
@@ -91,18 +92,18 @@ impl Vfs {
         } else {
             As::changer(caller)
         };
+        let before = attr::stat(&*fd)?;
         rustix::fs::setxattr(path.as_c_str(), name_c.as_c_str(), value, flags)?;
-        drop(fd);
-        Ok(())
+        self.restated(&before, &*fd)
     }
 
     /// REMOVEXATTR.
     pub(crate) fn removexattr(&self, id: NodeId, name: &OsStr, caller: Caller) -> io::Result<()> {
         let (path, name_c, fd) = self.to_change(id, name)?;
         let _as = As::changer(caller);
+        let before = attr::stat(&*fd)?;
         rustix::fs::removexattr(path.as_c_str(), name_c.as_c_str())?;
-        drop(fd);
-        Ok(())
+        self.restated(&before, &*fd)
     }
 
     fn to_change(
