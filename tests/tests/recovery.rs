@@ -29,8 +29,7 @@ open('big', 'wb').write(bytes(30_000_000))",
             mount.await_state(&format!("out{i}"), "sealed");
         }
         mount.await_state("big", "sealed");
-        // `in` was sealed by nobody, and its bytes are those of `first`: the proof is found by content.
-        mount.ctl(&["verify", "--recursive", "."]).expect(0);
+        mount.ctl(&["verify", "--recursive", "."]).expect(0); // `in` too: `first` has its bytes
         let lineage = mount.lineage("out40");
         assert_eq!(lineage.inputs(), atlas_tests::lineage::names(["first"]), "{}", lineage.json);
         assert!(lineage.node("first").1.attested);
@@ -50,13 +49,8 @@ open('big', 'wb').write(bytes(30_000_000))",
         let mount = lab.mount(Options::new(io));
         mount.sync();
         mount.ctl(&["verify", "--recursive", "."]).expect(0);
-        // A version may have two: one that was held and is proven later is sealed again.
+        // A seal that was stored and not yet indexed at the crash may be made twice, never not at all.
         assert!(files::find(&lab.behind(".atlas/store/manifests"), ".c2pa").len() >= 30);
-        for round in 0..5 {
-            for i in 1..=6 {
-                mount.await_state(&format!("r{round}-{i}"), "sealed");
-            }
-        }
     }
 
     /// A writer that the crash cut off has an unfinished file: it must not be sealed as if it had been closed.
