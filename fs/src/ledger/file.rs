@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::id::RunId;
 use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::Closed;
 
@@ -29,8 +30,8 @@ pub(super) struct Writing {
     pub heir: Option<(Who, Closed, Option<i32>)>,
     /// How the last close by its opener went.
     pub closed: Option<(Closed, Option<i32>)>,
-    /// Number of the run's uses at the last observed write (inline), if any was observed.
-    pub cut: Option<u64>,
+    /// Number of a run's uses at the last observed write (inline), if any was observed.
+    pub cut: Option<(RunId, u64)>,
     /// Sources of copy_file_range.
     pub copied: Vec<NodeIx>,
 }

@@ -45,6 +45,8 @@ pub struct Ledger {
     runs: HashMap<RunId, Uses>,
     merged: HashMap<RunId, (RunId, u32)>,
     effects: Vec<Effect>,
+    /// Ends of versions so far.
+    ends: u64,
     /// Versions that ended and have not come to rest.
     unsettled: BTreeSet<NodeIx>,
     counts: Counts,
@@ -76,6 +78,7 @@ impl Ledger {
             runs: HashMap::new(),
             merged: HashMap::new(),
             effects: Vec::new(),
+            ends: 0,
             unsettled: BTreeSet::new(),
             counts: Counts::default(),
         }
@@ -276,6 +279,8 @@ impl Ledger {
     }
 }
 
+#[cfg(test)]
+mod liveness_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

@@ -53,6 +53,8 @@ pub enum Phase {
 /// How a version came about; nodes that were only seen have none.
 #[derive(Debug, Clone)]
 pub(super) struct Authored {
+    /// Counts the ends of all versions, from 1: kept when a version that was held ends again.
+    pub ended: u64,
     /// The run of its last writer.
     pub run: RunId,
     /// Number of that process within the run.
@@ -157,6 +159,11 @@ impl Node {
     /// Nothing that a dependent waits for will still change.
     pub(super) fn settled(&self) -> bool {
         matches!(self.phase, Phase::Settled(_))
+    }
+
+    /// Its place in the order of ends; first sights come before every version.
+    pub(super) fn number(&self) -> u64 {
+        self.authored.as_ref().map_or(0, |a| a.ended)
     }
 
     /// Its state in the words of CONTRACTS 3.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 
 use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::id::RunId;
 use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::{Closed, Cut, Kind, State};
 
@@ -250,7 +251,7 @@ impl Ledger {
             return;
         };
         let cut = self.uses_of(who.run);
-        self.change(h.file, Some(who), Some(cut));
+        self.change(h.file, Some(who), Some((who.run, cut)));
     }
 
     /// Length or allocation changed through an open handle.
@@ -261,7 +262,7 @@ impl Ledger {
         self.change(file, Some(who), None);
     }
 
-    fn change(&mut self, file: FileKey, who: Option<Who>, cut: Option<u64>) {
+    fn change(&mut self, file: FileKey, who: Option<Who>, cut: Option<(RunId, u64)>) {
         let Some(w) = self.files.get_mut(&file).and_then(|f| f.writing.as_mut()) else {
             return;
         };
@@ -327,7 +328,7 @@ impl Ledger {
         {
             w.copied.push(s);
         }
-        let cut = who.map(|w| self.uses_of(w.run));
+        let cut = who.map(|w| (w.run, self.uses_of(w.run)));
         self.change(to, who, cut);
     }
 
@@ -615,8 +616,9 @@ impl Ledger {
     fn author(&mut self, w: &Writing, now: &FileIdentity) {
         let who = self.place(w.who);
         let uses = self.uses_of(who.run);
-        // A cut among the uses of a run that was absorbed since says nothing in the other's.
-        let inputs = w.cut.filter(|_| who.run == w.who.run).unwrap_or(uses);
+        // A cut among the uses of another run, absorbed since or the shell's that redirected, says nothing here.
+        let seen = w.cut.filter(|(run, _)| *run == who.run).map(|(_, n)| n);
+        let inputs = seen.unwrap_or(uses);
         let (closed, status) = w.closed.unwrap_or((Closed::Explicit, None));
         let parent = w.parent.map(|p| self.real(p));
         let copied = w
@@ -629,19 +631,21 @@ impl Ledger {
         runs.frozen = runs.frozen.max(inputs);
         let path = self.files.get(&w_file(self, w)).map(|f| f.path.clone());
         self.unsettled.insert(w.node);
+        let ended = self.end_of(w.node);
         let node = self.at(w.node);
         if let Some(path) = path {
             node.path = path;
         }
         node.identity = Some(*now);
         node.authored = Some(Authored {
+            ended,
             run: who.run,
             process: who.process,
             tree: who.tree,
             closed,
             status,
             inputs,
-            cut: if w.cut.is_some() {
+            cut: if seen.is_some() {
                 Cut::Write
             } else {
                 Cut::Close
@@ -651,6 +655,16 @@ impl Ledger {
             created: w.created,
             doubtful: false,
         });
+    }
+
+    /// Its place in the order of ends: the one it has, or the next.
+    pub(super) fn end_of(&mut self, ix: NodeIx) -> u64 {
+        let known = self.nodes[ix.0 as usize].number();
+        if known > 0 {
+            return known;
+        }
+        self.ends += 1;
+        self.ends
     }
 
     fn tell_ended(&mut self, ix: NodeIx) {

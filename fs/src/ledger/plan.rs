@@ -61,7 +61,7 @@ impl Ledger {
         let real = self.real(u.node);
         let node = &self.nodes[real.0 as usize];
         // Used when its opener had closed it, and then written on by a heir: it was unfinished after all.
-        let open = u.open || real == of;
+        let open = u.open || real == of || !node.settled();
         Some(Leaf {
             node: if open { named.id? } else { node.id? },
             digests: if open { None } else { node.digests },

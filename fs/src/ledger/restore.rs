@@ -101,12 +101,14 @@ impl Ledger {
         };
         let parent = row.parent.and_then(|p| find(self, p));
         let copied = row.copied.iter().filter_map(|c| find(self, *c)).collect();
+        let ended = self.end_of(ix);
         let node = self.at(ix);
         node.id = Some(row.node);
         node.file = file.unwrap_or(NOWHERE);
         node.identity = row.identity;
         node.phase = Phase::Digesting;
         node.authored = Some(Authored {
+            ended,
             run,
             process: row.process,
             tree: row.tree,

@@ -239,14 +239,17 @@ impl Ledger {
         let mut next = Node::new(old.file, old.path.clone(), Phase::Digesting);
         next.excluded = old.excluded;
         next.authored.clone_from(&old.authored);
+        let ended = self.ends + 1;
         next.identity = Some(d.identity);
         let file = old.file;
         if let Some(a) = &mut next.authored {
+            a.ended = ended;
             a.parent = Some(ix);
             a.copied.clear();
         }
         self.at(ix).gone = true;
         self.tell(ix);
+        self.ends = ended;
         let next = self.add(next);
         if let Some(f) = self.files.get_mut(&file)
             && f.current == Some(ix)
@@ -276,9 +279,12 @@ impl Ledger {
         out.extend(a.parent.iter().chain(&a.copied).map(|n| self.real(*n)));
         out.sort_unstable();
         out.dedup();
+        // Only for what has a lower number: a version that was held, used, and then written on has ended twice,
+        // and two of those could wait for each other.
+        let own = self.nodes[ix.0 as usize].number();
         out.retain(|n| {
             let node = &self.nodes[n.0 as usize];
-            *n != ix && !node.settled() && node.phase != Phase::Open
+            *n != ix && !node.settled() && node.phase != Phase::Open && node.number() < own
         });
         out
     }
