@@ -1,6 +1,8 @@
 //! The control channel's answers (CONTRACTS 4).
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path};
 use std::time::Duration;
 
 use atlas_manifests::bytes::base64;
@@ -45,6 +47,7 @@ impl Handler for Engine {
                 argv,
                 cgroup,
             } => {
+                let cgroup = cgroup.filter(|g| may_claim(&peer, Path::new("/sys/fs/cgroup"), g));
                 let run = self.callers.declare(peer.pid, name, meta, argv, cgroup);
                 let _ = self.scribe.send(super::Work::Run(run));
                 Say::Run { run }
@@ -74,6 +77,11 @@ impl Handler for Engine {
                 kind: Object::Private,
                 ..
             } if !view.all() => error(1, "private records are for root and the daemon's own user"),
+            // As if it were not here: whoever cannot read the set cannot check its members either.
+            Ask::Object {
+                kind: Object::Members,
+                name,
+            } if !view.lists(&name) => Say::Bytes { b64: None },
             Ask::Object { kind, name } => {
                 said(self.store.object(kind, &name), |bytes| Say::Bytes {
                     b64: bytes.map(|b| base64(&b)),
@@ -124,12 +132,24 @@ impl Handler for Engine {
                 said(self.index.uses(run, below), |rows| uses(&mut view, rows))
             }
             Ask::Users { node } => said(self.index.users(node), |rows| uses(&mut view, rows)),
+            // A listing: what the asker could not have listed is left out, not only unnamed.
             Ask::Under { dir } => said(self.index.under(dir.as_path()), |rows| {
-                versions(&mut view, rows)
+                let mut rows: Vec<_> = rows.into_iter().map(|r| view.version(r)).collect();
+                rows.retain(|r| r.path.is_some());
+                Say::Versions { rows }
             }),
         };
         say(answer)
     }
+}
+
+/// Whether all processes in a cgroup may be counted to the peer's run: nobody claims the jobs of others. `root` is where cgroup2 is mounted.
+fn may_claim(peer: &Peer, root: &Path, cgroup: &str) -> bool {
+    let mut components = Path::new(cgroup).components();
+    let clean = components.next() == Some(Component::RootDir)
+        && components.all(|c| matches!(c, Component::Normal(_)));
+    let owner = || std::fs::symlink_metadata(root.join(cgroup.trim_start_matches('/')));
+    clean && (peer.is_owner() || owner().is_ok_and(|m| m.is_dir() && m.uid() == peer.uid))
 }
 
 fn versions(view: &mut View<'_>, rows: Vec<VersionRow>) -> Say {
@@ -195,5 +215,31 @@ impl Engine {
         });
         let _ = self.scribe.send(super::Work::Run(who.run));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_claims_the_processes_of_others_by_naming_their_cgroup() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("job")).unwrap();
+        let own = std::fs::metadata(dir.path()).unwrap().uid();
+        let peer = |uid| Peer {
+            pid: 1,
+            uid,
+            gid: 1,
+            groups: Vec::new(),
+            pidfd: None,
+        };
+        let claims = |uid, cgroup| may_claim(&peer(uid), dir.path(), cgroup);
+        assert!(claims(own, "/job"));
+        assert!(!claims(own ^ 77, "/job"), "another user's");
+        assert!(!claims(own ^ 77, "/none"));
+        for bad in ["job", "/job/../job", "", "/.."] {
+            assert!(!claims(own, bad), "{bad:?}");
+        }
     }
 }

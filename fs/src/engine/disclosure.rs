@@ -1,11 +1,16 @@
 //! Who may know what: a caller of the control channel sees only what it could read as itself.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::digest::{DigestPrefix, Sha256};
 use atlas_manifests::id::RunId;
 use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
-use atlas_manifests::shelf::Catalogue as _;
+use atlas_manifests::set::MemberList;
+use atlas_manifests::shelf::{Catalogue as _, Object, Shelf as _};
 
 use super::Engine;
 use crate::control::Peer;
@@ -42,12 +47,55 @@ impl<'a> View<'a> {
         if let Some(known) = self.readable.get(path) {
             return *known;
         }
-        let answer = access::as_user(self.peer.uid, self.peer.gid, &self.peer.groups, || {
-            self.engine.backing.open_path(path).is_ok()
-        })
-        .unwrap_or(false);
+        let answer = self.open(path).is_ok();
         self.readable.insert(path.to_owned(), answer);
         answer
+    }
+
+    /// Opens a file or directory below SOURCE as the peer would: what it may not read is not opened, whatever lies there by now.
+    pub(super) fn open(&self, path: &Path) -> io::Result<File> {
+        if self.all() {
+            return self.engine.backing.open_path(path);
+        }
+        access::as_user(self.peer.uid, self.peer.gid, &self.peer.groups, || {
+            self.engine.backing.open_path(path)
+        })?
+    }
+
+    /// Whether the peer could list the members of the set whose list has this name: they are paths, which no manifest says.
+    pub(super) fn lists(&mut self, name: &Sha256) -> bool {
+        if self.all() {
+            return true;
+        }
+        let prefix = DigestPrefix {
+            alg: Some("sha256"),
+            hex: name.hex(),
+        };
+        let rows = self.engine.index.by_digest(&prefix).unwrap_or_default();
+        let tops: Vec<PathBytes> = rows
+            .into_iter()
+            .filter(|r| r.members.is_some())
+            .filter_map(|r| r.path)
+            .filter(|p| self.reads(p.as_path()))
+            .collect();
+        if tops.is_empty() {
+            return false;
+        }
+        let list = self.engine.store.object(Object::Members, name);
+        let Some(list) = list
+            .ok()
+            .flatten()
+            .and_then(|b| MemberList::decode(&b).ok())
+        else {
+            return false;
+        };
+        let dirs: BTreeSet<&Path> = list
+            .members()
+            .iter()
+            .filter_map(|m| m.path.as_path().parent())
+            .collect();
+        tops.iter()
+            .any(|top| dirs.iter().all(|d| self.reads(&top.as_path().join(d))))
     }
 
     fn owns(&mut self, run: RunId) -> bool {

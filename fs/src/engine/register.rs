@@ -143,24 +143,20 @@ impl Engine {
         say: &mut dyn FnMut(Say) -> io::Result<()>,
     ) -> Result<VersionRow, Stop> {
         let shown = path.lossy().escape_debug().to_string();
-        let clean = path
-            .as_path()
-            .components()
-            .all(|c| matches!(c, Component::Normal(_)));
-        if !clean {
+        let Some(path) = below_source(path) else {
             return Err(Stop::Said(format!(
                 "{shown}: not a path below the source directory"
             )));
-        }
+        };
+        let path = &path;
         let mut view = View::new(self, peer);
         if !view.reads(path.as_path()) {
             return Err(Stop::Said(format!(
                 "{shown}: cannot be read by you; register what you can read"
             )));
         }
-        let file = self
-            .backing
-            .open_path(path.as_path())
+        let file = view
+            .open(path.as_path())
             .map_err(|e| format!("{shown}: {e}"))?;
         let meta = file.metadata().map_err(|e| format!("{shown}: {e}"))?;
         if meta.is_file() {
@@ -170,7 +166,7 @@ impl Engine {
                 )));
             }
             drop(file);
-            let mut digested = self.digest_all(&[path.as_path().to_owned()], say)?;
+            let mut digested = self.digest_all(&view, &[path.as_path().to_owned()], say)?;
             let d = digested
                 .pop()
                 .ok_or_else(|| format!("{shown}: it was not digested"))?;
@@ -203,7 +199,7 @@ impl Engine {
                 "{shown}: holds no file that can be registered"
             )));
         }
-        let digested = self.digest_all(&files, say)?;
+        let digested = self.digest_all(&view, &files, say)?;
         self.seal_set(path, name, author, &digested)
     }
 
@@ -214,14 +210,16 @@ impl Engine {
         author: Option<&str>,
         digested: &[Digested],
     ) -> Result<VersionRow, Stop> {
-        let below = |d: &Digested| PathBytes(d.path.0[path.0.len() + 1..].to_vec());
         let members = digested
             .iter()
-            .map(|d| Member {
-                path: below(d),
-                digests: d.digests,
+            .map(|d| {
+                let below = d.path.as_path().strip_prefix(path.as_path());
+                Ok(Member {
+                    path: PathBytes::from(below.map_err(|e| e.to_string())?),
+                    digests: d.digests,
+                })
             })
-            .collect();
+            .collect::<Result<_, String>>()?;
         let list = MemberList::new(members).map_err(|e| e.to_string())?;
         let bytes = list.encode();
         let quiet = digested
@@ -285,10 +283,12 @@ impl Engine {
         let mut dirs = vec![top.to_owned()];
         while let Some(dir) = dirs.pop() {
             let shown = dir.display().to_string().escape_debug().to_string();
-            let file = self
-                .backing
-                .open_path(&dir)
-                .map_err(|e| format!("{shown}: {e}"))?;
+            let file = view.open(&dir).map_err(|e| match e.kind() {
+                io::ErrorKind::PermissionDenied => format!(
+                    "{shown}: cannot be listed by you; a set holds all files of its directory"
+                ),
+                _ => format!("{shown}: {e}"),
+            })?;
             for entry in Dir::read_from(&file).map_err(|e| format!("{shown}: {e}"))? {
                 let entry = entry.map_err(|e| format!("{shown}: {e}"))?;
                 let name = entry.file_name().to_bytes();
@@ -325,6 +325,7 @@ impl Engine {
 
     fn digest_all(
         &self,
+        view: &View<'_>,
         paths: &[PathBuf],
         say: &mut dyn FnMut(Say) -> io::Result<()>,
     ) -> Result<Vec<Digested>, Stop> {
@@ -339,9 +340,9 @@ impl Engine {
         while next < paths.len() || !flying.is_empty() {
             while next < paths.len() && flying.len() < AT_ONCE {
                 let shown = paths[next].display().to_string().escape_debug().to_string();
-                let file = self
-                    .backing
-                    .open_path(&paths[next])
+                // As the peer, who may have put another file there since it was listed; from here on the key is meant, not the path.
+                let file = view
+                    .open(&paths[next])
                     .map_err(|e| format!("{shown}: {e}"))?;
                 let key = self
                     .backing
@@ -428,6 +429,18 @@ impl Engine {
     }
 }
 
+/// The path with one separator between its components, and none at its end; `None` when it could lead out of SOURCE. Empty is SOURCE.
+fn below_source(path: &PathBytes) -> Option<PathBytes> {
+    let mut clean = PathBuf::new();
+    for component in path.as_path().components() {
+        let Component::Normal(name) = component else {
+            return None;
+        };
+        clean.push(name);
+    }
+    Some(PathBytes::from(clean))
+}
+
 /// `dc:format` of a set's asset: its canonical member list (FORMAT.md).
 pub(super) const MEMBERS_TYPE: &str = "application/vnd.atlas.members+cbor";
 
@@ -458,5 +471,22 @@ fn member_row(d: &Digested, set: &VersionRow) -> VersionRow {
         ended_at: None,
         sealed_at: set.sealed_at.clone(),
         identity: Some(d.identity),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_spelt_in_another_way_is_not_another_set_and_none_leads_out() {
+        let clean = |p: &str| below_source(&PathBytes::from(p)).map(|p| p.lossy());
+        for spelt in ["d/e", "d/e/", "d//e//", "d/./e/."] {
+            assert_eq!(clean(spelt).as_deref(), Some("d/e"), "{spelt}");
+        }
+        assert_eq!(clean("").as_deref(), Some(""));
+        for out in ["/d", "../d", "d/../../e", ".."] {
+            assert_eq!(clean(out), None, "{out}");
+        }
     }
 }

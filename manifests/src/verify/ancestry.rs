@@ -375,6 +375,8 @@ pub(super) fn membership(
     let own = path.and_then(|path| {
         let starts = path.0.iter().enumerate().filter(|(_, b)| **b == b'/');
         let ends = starts.map(|(at, _)| PathBytes(path.0[at + 1..].to_vec()));
+        // The whole path first: the set may be SOURCE itself.
+        let ends = std::iter::once(path.clone()).chain(ends);
         ends.filter_map(|end| members.list.get(&end)).next()
     });
     let fits = match own {
