@@ -16,10 +16,19 @@ use crate::vfs::observer::{FileKey, HandleId};
 
 impl Ledger {
     /// A regular file was opened; to be told before OPEN is answered.
-    pub fn opened(&mut self, o: Opening) {
+    pub fn opened(&mut self, mut o: Opening) {
         let Some(first) = o.who.first().copied() else {
             return;
         };
+        if o.access.truncate && !o.access.write && !o.access.created {
+            // open(O_RDONLY | O_TRUNC) empties the file, and no close for writing will tell of it.
+            let emptied = FileIdentity {
+                size: 0,
+                ..o.before
+            };
+            self.resized_by_name(o.clone(), &emptied);
+            o.before = emptied;
+        }
         self.know_file(&o);
         let content = self.content_before(&o);
         if o.access.read && !o.access.truncate && !o.access.created {

@@ -259,6 +259,40 @@ impl Ledger {
         self.ended_digested(next, d);
     }
 
+    /// Sealed while somebody could still write, and perhaps written since: a store into a mapped page that is dirty already shows
+    /// in no time stamp, so the bytes have to be asked once more. Equal ones are the same version.
+    fn changed_at_last(&mut self, ix: NodeIx, now: FileIdentity) {
+        let old = &self.nodes[ix.0 as usize];
+        let (key, same) = (old.file, old.identity == Some(now));
+        let Some(file) = self.files.get(&key) else {
+            return;
+        };
+        let holder = file.writing.as_ref().map(|w| w.node);
+        // Another version is being made or has been; or the end of the writing that runs now sees the change itself.
+        if file.gone || file.current != Some(ix) || holder.is_some_and(|h| h != ix || !same) {
+            return;
+        }
+        let mut next = Node::new(key, old.path.clone(), Phase::Digesting);
+        next.excluded = old.excluded;
+        next.authored.clone_from(&old.authored);
+        next.identity = Some(now);
+        if let Some(a) = &mut next.authored {
+            a.parent = Some(ix);
+            a.copied.clear();
+            a.doubtful = true;
+        }
+        let next = self.add(next);
+        if let Some(file) = self.files.get_mut(&key) {
+            file.current = Some(next);
+            if let Some(w) = &mut file.writing {
+                w.node = next;
+            }
+        }
+        self.unsettled.insert(next);
+        self.name(next);
+        self.want_digest(next, true);
+    }
+
     /// What a version waits for: inputs before its cut, its parent, and what was copied into it, as far as they had ended before it.
     fn unsettled_inputs(&self, ix: NodeIx) -> Vec<NodeIx> {
         let Some(a) = &self.nodes[ix.0 as usize].authored else {
@@ -295,6 +329,16 @@ impl Ledger {
         let Some(node) = self.nodes.get(ix.0 as usize) else {
             return;
         };
+        if let Undigested::Changed(now) = why
+            && node.quiet == Some(Quiet::Held)
+            && matches!(
+                node.phase,
+                Phase::Waiting | Phase::Sealing | Phase::Settled(State::Sealed)
+            )
+        {
+            self.changed_at_last(ix, now);
+            return;
+        }
         if node.attempt != ticket.attempt() || !matches!(node.phase, Phase::Digesting | Phase::Held)
         {
             return;

@@ -1,9 +1,10 @@
 //! What the ledger must never get wrong, one story each.
 
 use atlas_manifests::digest::Digests;
-use atlas_manifests::vocabulary::{Closed, State};
+use atlas_manifests::vocabulary::{Closed, Quiet, State};
 
 use super::testing::{Bench, CREATE, READ, REWRITE, UPDATE, manifest_of, who};
+use super::{Digested, Undigested};
 use crate::vfs::observer::Access;
 
 #[test]
@@ -322,6 +323,7 @@ fn execve_is_a_use_of_code() {
     assert_eq!(b.uses[0].kind, atlas_manifests::vocabulary::Kind::Code);
 }
 
+<<<<<<< HEAD
 #[test]
 fn what_a_shell_redirects_is_written_by_the_command_with_what_it_was_given_to_read() {
     let mut b = Bench::new();
@@ -367,4 +369,86 @@ fn two_commands_of_one_redirect_both_give_their_inputs() {
     let mut inputs = b.inputs(3);
     inputs.sort_by_key(|d| d.size);
     assert_eq!(inputs, [Digests::of(b"first"), Digests::of(b"second")]);
+=======
+/// Closed by its writer, sealed while a mapping lives, with these bytes.
+fn sealed_while_held(
+    b: &mut Bench,
+    bytes: &[u8],
+) -> (super::Ticket, crate::vfs::observer::HandleId) {
+    let p = who(1, 0);
+    let h = b.open(1, CREATE, p);
+    b.store(1, bytes);
+    b.flush(h, 1, p, Closed::Explicit);
+    let ticket = b.holds.pop().unwrap();
+    b.ledger.still_held(ticket);
+    b.collect();
+    b.digests.clear();
+    b.ledger.lingers(ticket);
+    let held = Digested {
+        digests: Digests::of(bytes),
+        quiet: Quiet::Held,
+        identity: b.identity(1),
+        media_type: "application/octet-stream".to_owned(),
+        types: Vec::new(),
+        known: None,
+    };
+    b.ledger.digested(ticket, held);
+    b.collect();
+    b.settle();
+    assert_eq!(b.state(1), Some(State::Sealed));
+    (ticket, h)
+}
+
+#[test]
+fn a_store_that_moved_no_time_stamp_after_a_held_seal_does_not_leave_the_old_digest() {
+    for released_first in [false, true] {
+        let mut b = Bench::new();
+        let (ticket, h) = sealed_while_held(&mut b, b"first");
+        let first = b.row(1).unwrap().node;
+        let now = b.identity(1);
+        b.files.insert(1, (now, b"later".to_vec()));
+        if released_first {
+            b.release(h, 1);
+        }
+        b.ledger.undigested(ticket, Undigested::Changed(now));
+        b.collect();
+        if !released_first {
+            b.release(h, 1);
+        }
+        b.settle();
+        assert_eq!(b.row(1).unwrap().digests, Some(Digests::of(b"later")));
+        let (plan, _) = b.sealed.last().unwrap();
+        assert_eq!(plan.parent.as_ref().map(|i| i.node), Some(first));
+    }
+}
+
+#[test]
+fn a_held_seal_whose_watch_was_only_cancelled_gets_no_second_version() {
+    let mut b = Bench::new();
+    let (ticket, h) = sealed_while_held(&mut b, b"first");
+    let first = b.row(1).unwrap().node;
+    let now = b.identity(1);
+    b.ledger.undigested(ticket, Undigested::Changed(now));
+    b.collect();
+    b.settle();
+    b.release(h, 1);
+    b.settle();
+    assert_eq!(b.row(1).unwrap().node, first);
+    assert_eq!(b.sealed.len(), 1);
+}
+
+#[test]
+fn a_file_emptied_by_an_open_for_reading_keeps_no_old_version() {
+    let mut b = Bench::new();
+    let p = who(1, 0);
+    b.write_file(1, b"bytes", p);
+    let empties = Access {
+        truncate: true,
+        ..READ
+    };
+    let h = b.open(1, empties, p);
+    b.release(h, 1);
+    b.settle();
+    assert_eq!(b.state(1), Some(State::Empty));
+>>>>>>> revb
 }

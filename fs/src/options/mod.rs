@@ -218,7 +218,7 @@ struct MountArgs {
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
     io: Io,
     /// Digest with so many threads [default: the number of processors, at most 8]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = digest_threads)]
     digest_threads: Option<NonZeroUsize>,
     /// How processes are grouped to runs, beside `atlasctl run`
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
@@ -342,6 +342,19 @@ impl MountArgs {
             kernel,
         })
     }
+}
+
+/// More threads than this only take from the job; a slip of the finger would take all that the machine has.
+const MOST_DIGEST_THREADS: usize = 1024;
+
+fn digest_threads(text: &str) -> Result<NonZeroUsize, String> {
+    let n: NonZeroUsize = text
+        .parse()
+        .map_err(|e: std::num::ParseIntError| e.to_string())?;
+    if n.get() > MOST_DIGEST_THREADS {
+        return Err(format!("at most {MOST_DIGEST_THREADS}"));
+    }
+    Ok(n)
 }
 
 #[cfg(test)]

@@ -180,6 +180,14 @@ fn usage_errors_have_the_code_of_the_contract() {
         &["atlas-fs", "mount", "/a"],
         &["atlas-fs", "mount", "/a", "/b", "--drain", "soon"],
         &["atlas-fs", "mount", "/a", "/b", "--digest-threads", "0"],
+        &[
+            "atlas-fs",
+            "mount",
+            "/a",
+            "/b",
+            "--digest-threads",
+            "99999999",
+        ],
         &["atlas-fs", "umount"],
         &["atlas-fs", "init"],
     ] {
