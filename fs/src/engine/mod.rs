@@ -9,6 +9,7 @@ mod facts;
 mod journal;
 mod observing;
 mod outcomes;
+mod parts;
 mod recovery;
 mod register;
 mod scribe;
@@ -18,20 +19,16 @@ mod statement;
 mod status;
 mod virtuals;
 
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use atlas_manifests::authority::Authority;
 use atlas_manifests::bytes::PathBytes;
-use atlas_manifests::id::{InstanceId, NodeId, RunId};
+use atlas_manifests::id::RunId;
 use atlas_manifests::index::Index;
-use atlas_manifests::layout::Layout;
-use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
+use atlas_manifests::rows::{RunRow, VersionRow};
 use atlas_manifests::seal::Sealer;
 use atlas_manifests::shelf::Object;
 use atlas_manifests::statement::ManifestRef;
@@ -40,14 +37,18 @@ use atlas_manifests::vocabulary::Confined;
 use dashmap::DashMap;
 
 use self::facts::FactBook;
+pub use self::parts::{StartError, StartOptions};
+
+pub(crate) use self::parts::Work;
+
 use self::journal::{Journal, Record};
-use self::register::{Digesting, Registration};
+use self::register::Digesting;
 use self::scribe::Scribe;
 use self::statement::Frame;
-use crate::caller::{Callers, RunsMode, Who};
-use crate::config::{Config, LiveExclusions};
+use crate::caller::{Callers, Who};
+use crate::config::LiveExclusions;
 use crate::digest::{ContentTree, DigestPool, Job};
-use crate::ledger::{Effect, Ledger, Plan, Ticket};
+use crate::ledger::{Effect, Ledger, Ticket};
 use crate::program::Programs;
 use crate::vfs::observer::{Backing, FileKey, HandleId};
 
@@ -59,53 +60,6 @@ const TICK: Duration = Duration::from_millis(25);
 const REMEMBER: Duration = Duration::from_secs(60);
 /// How often finished runs are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
-
-/// What an engine is started with.
-pub struct StartOptions {
-    /// State directories.
-    pub layout: Layout,
-    /// Whose journal and index.
-    pub node: NodeId,
-    /// Who signs the instance's certificate.
-    pub authority: Authority,
-    /// This life.
-    pub instance: InstanceId,
-    /// Backing directory, as a person would name it.
-    pub source: PathBuf,
-    /// Mount point.
-    pub mountpoint: PathBuf,
-    /// State directory, as a person would name it.
-    pub state: PathBuf,
-    /// The directory of all nodes, as a person would name it.
-    pub node_state: PathBuf,
-    /// The mount covers SOURCE, so that no other path leads to it.
-    pub in_place: bool,
-    /// Control socket.
-    pub socket: PathBuf,
-    /// `passthrough` or `inline`.
-    pub io: String,
-    /// Why.
-    pub io_reason: String,
-    /// Writes are refused.
-    pub read_only: bool,
-    /// Digest workers.
-    pub digest_threads: usize,
-    /// How processes become runs.
-    pub runs: RunsMode,
-    /// What is left out.
-    pub config: Config,
-    /// `--titles none`.
-    pub titles_withheld: bool,
-    /// Write `PATH.c2pa` beside the data as well: SOURCE, opened before it was covered.
-    pub sidecars: Option<OwnedFd>,
-    /// Things to tell in `status`.
-    pub warnings: Vec<String>,
-}
-
-/// Why an engine did not start. One line each, with the remedy.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub String);
 
 /// The provenance engine of one mount.
 pub struct Engine {
@@ -138,32 +92,6 @@ pub struct Engine {
     registrations: Digesting,
     /// The filesystem's count of requests by the daemon itself.
     own_requests: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
-}
-
-/// What the scribe is told, in order.
-pub(crate) enum Work {
-    /// Remember a row.
-    Version(Box<VersionRow>),
-    /// Remember a use.
-    Use(UseRow),
-    /// Remember a run as it is now.
-    Run(RunId),
-    /// A run of an earlier life, as its journal had it.
-    Restored(Box<RunRow>),
-    /// A name moved.
-    Renamed(PathBytes, PathBytes),
-    /// Two names changed places.
-    Exchanged(PathBytes, PathBytes),
-    /// The last name of a file is gone.
-    Gone(PathBytes),
-    /// Sign and store.
-    Seal(Box<Plan>),
-    /// Sign and store what a person registered.
-    Register(Arc<Registration>),
-    /// Answer when everything before this is on disk.
-    Sync(Sender<()>),
-    /// End.
-    Stop,
 }
 
 /// What draining left undone.

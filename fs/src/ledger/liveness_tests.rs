@@ -8,7 +8,13 @@ use super::{Ticket, Undigested};
 use crate::caller::Who;
 use crate::vfs::observer::{Access, HandleId};
 
-const APPEND: Access = Access { read: false, write: true, truncate: false, created: false, exec: false };
+const APPEND: Access = Access {
+    read: false,
+    write: true,
+    truncate: false,
+    created: false,
+    exec: false,
+};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -97,7 +103,12 @@ impl World {
                 };
                 let by = who(run, u32::try_from(self.writers.len()).unwrap_or(0));
                 let handle = self.b.open(file, access, by);
-                self.writers.push(Writer { file, handle, by, flushed: false });
+                self.writers.push(Writer {
+                    file,
+                    handle,
+                    by,
+                    flushed: false,
+                });
             }
             Op::Store { at } if !self.writers.is_empty() => {
                 let file = self.writers[at % self.writers.len()].file;
@@ -114,25 +125,32 @@ impl World {
                 let w = self.writers.swap_remove(at);
                 self.b.release(w.handle, w.file);
             }
-            Op::Read { file, run } => {
-                if self.b.files.contains_key(&file) {
+            Op::Read { file, run }
+                if self.b.files.contains_key(&file) => {
                     let by = who(run, 9);
                     let handle = self.b.open(file, READ, by);
                     self.b.release(handle, file);
                 }
-            }
             Op::Tick => self.tick(),
             Op::Digest { at } => {
                 // A lease is not to be had while somebody writes.
                 let writers = &self.writers;
                 let free = |f: u64| !writers.iter().any(|w| w.file == f);
-                let quiet: Vec<usize> =
-                    self.b.digests.iter().enumerate().filter(|(_, j)| free(j.1)).map(|(i, _)| i).collect();
+                let quiet: Vec<usize> = self
+                    .b
+                    .digests
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, j)| free(j.1))
+                    .map(|(i, _)| i)
+                    .collect();
                 if !quiet.is_empty() {
                     self.b.digest_one(quiet[at % quiet.len()]);
                 }
             }
-            Op::CallOff { at } if !self.called_off.is_empty() => self.say_off(at % self.called_off.len()),
+            Op::CallOff { at } if !self.called_off.is_empty() => {
+                self.say_off(at % self.called_off.len());
+            }
             Op::Seal if !self.b.plans.is_empty() => self.b.seal_one(),
             _ => {}
         }

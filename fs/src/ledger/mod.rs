@@ -5,6 +5,7 @@
 //! for a node that had not ended when the version ended, so waiting follows the order of ends and cannot go in a circle.
 
 mod effect;
+mod endings;
 mod event;
 mod file;
 mod merge;
@@ -12,6 +13,7 @@ mod names;
 mod node;
 mod observe;
 mod plan;
+mod recognise;
 mod restore;
 mod run;
 mod settle;

@@ -7,7 +7,7 @@ use atlas_manifests::id::NodeRef;
 use atlas_manifests::vocabulary::State;
 use proptest::prelude::*;
 
-use super::testing::{Bench, CREATE, READ, REWRITE, UPDATE, who};
+use super::testing::{Bench, CREATE, REWRITE, UPDATE, who};
 use crate::caller::Who;
 use crate::vfs::observer::HandleId;
 

@@ -323,7 +323,6 @@ fn execve_is_a_use_of_code() {
     assert_eq!(b.uses[0].kind, atlas_manifests::vocabulary::Kind::Code);
 }
 
-<<<<<<< HEAD
 #[test]
 fn what_a_shell_redirects_is_written_by_the_command_with_what_it_was_given_to_read() {
     let mut b = Bench::new();
@@ -369,7 +368,8 @@ fn two_commands_of_one_redirect_both_give_their_inputs() {
     let mut inputs = b.inputs(3);
     inputs.sort_by_key(|d| d.size);
     assert_eq!(inputs, [Digests::of(b"first"), Digests::of(b"second")]);
-=======
+}
+
 /// Closed by its writer, sealed while a mapping lives, with these bytes.
 fn sealed_while_held(
     b: &mut Bench,
@@ -450,5 +450,4 @@ fn a_file_emptied_by_an_open_for_reading_keeps_no_old_version() {
     b.release(h, 1);
     b.settle();
     assert_eq!(b.state(1), Some(State::Empty));
->>>>>>> revb
 }

@@ -196,7 +196,7 @@ fn a_dead_mount_of_ours_is_cleared_away_and_said_so() {
         let dead = dead(place);
         let mut said = Vec::new();
         let ground = examine(&options(&source, place, &[]), &mut |text| {
-            said.push(text.to_owned())
+            said.push(text.to_owned());
         });
         assert!(ground.is_ok(), "{ground:?}");
         std::mem::forget(dead);

@@ -83,7 +83,7 @@ fn a_dead_mount_is_cleared_away_without_force() {
     drop(daemon);
     let mut said = Vec::new();
     umount(&options(&point, false), &mut |text| {
-        said.push(text.to_owned())
+        said.push(text.to_owned());
     })
     .unwrap();
     assert!(said[0].contains("no daemon answered"), "{said:?}");

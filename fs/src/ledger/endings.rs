@@ -1,0 +1,426 @@
+//! How versions end: closes, releases, heirs, and what follows on an end. The digest comes later: see `settle`.
+
+use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::rows::FileIdentity;
+use atlas_manifests::vocabulary::{Closed, Cut, Kind, State};
+
+use super::file::Writing;
+use super::node::{Authored, Node};
+use super::{Effect, Flush, Ledger, NodeIx, Phase, Ticket};
+use crate::caller::Who;
+use crate::vfs::observer::{FileKey, HandleId};
+
+impl Ledger {
+    /// A process closed one of its descriptors of this handle.
+    pub fn flushed(&mut self, f: &Flush) {
+        let Some(h) = self.handles.get_mut(&f.handle) else {
+            return;
+        };
+        if !h.write {
+            return;
+        }
+        let opener = h.who.iter().any(|w| w.tgid == f.who.tgid || w.tgid.0 == 0);
+        if !opener {
+            // An heir closed its copy; that ends nothing. But what a shell redirects, the command writes.
+            if f.for_shell {
+                self.inherited(f);
+            }
+            return;
+        }
+        h.flushed = true;
+        let key = h.file;
+        let Some(file) = self.files.get_mut(&key) else {
+            return;
+        };
+        let Some(w) = file.writing.as_mut() else {
+            return;
+        };
+        match w.heir {
+            Some((who, closed, status)) => {
+                w.who = who;
+                w.closed = Some((closed, status));
+            }
+            None => {
+                w.who = f.who;
+                w.closed = Some((f.closed, f.status));
+            }
+        }
+        let waiting = file
+            .writers
+            .iter()
+            .any(|id| self.handles.get(id).is_some_and(|h| !h.flushed));
+        if !waiting && f.now.size > 0 && !file.gone {
+            self.hold(key, &f.now);
+        }
+    }
+
+    /// A command that a shell started with this redirect is done: it is the writer, and what the shell had open for reading it could read.
+    fn inherited(&mut self, f: &Flush) {
+        let Some(handle) = self.handles.get(&f.handle) else {
+            return;
+        };
+        let (key, shell) = (handle.file, handle.who.first().map(|w| w.tgid));
+        let Some(w) = self
+            .files
+            .get_mut(&key)
+            .and_then(|file| file.writing.as_mut())
+        else {
+            return;
+        };
+        let earlier = w.heir.replace((f.who, f.closed, f.status));
+        let given: Vec<(NodeIx, PathBytes)> = self
+            .handles
+            .values()
+            .filter(|h| !h.write && h.who.first().map(|w| w.tgid) == shell)
+            .filter_map(|h| Some((self.files.get(&h.file)?.current?, h.path.clone())))
+            .collect();
+        for (node, path) in given {
+            self.enter_use(f.who, node, Kind::Opened, &path);
+        }
+        // `{ a; b; } > out`: both wrote it.
+        if let Some((before, ..)) = earlier
+            && self.place(before).run != self.place(f.who).run
+        {
+            self.share_uses(before.run, f.who);
+        }
+    }
+
+    /// The opener has closed: the version has ended, unless a copy of the description writes on.
+    pub(super) fn hold(&mut self, key: FileKey, now: &FileIdentity) {
+        let Some(w) = self.files.get(&key).and_then(|f| f.writing.clone()) else {
+            return;
+        };
+        if !w.changed && !differs(&w.before, now) {
+            return;
+        }
+        let node = &self.nodes[w.node.0 as usize];
+        if node.identity == Some(*now) && node.phase != Phase::Open {
+            return;
+        }
+        if self.nodes[w.node.0 as usize].excluded || is_doubtful(&w, now) {
+            return;
+        }
+        let w = self.reopen_if_settled(key, w);
+        self.author(&w, now);
+        self.at(w.node).phase = Phase::Held;
+        if let Some(f) = self.files.get_mut(&key) {
+            f.current = Some(w.node);
+        }
+        self.replace_parent(&w);
+        let ticket = self.new_attempt(w.node);
+        self.tell_ended(w.node);
+        self.effects.push(Effect::Hold { ticket });
+    }
+
+    /// A version that was sealed while an heir held it, and then changed, is followed by a new one.
+    fn reopen_if_settled(&mut self, key: FileKey, w: Writing) -> Writing {
+        match self.nodes[w.node.0 as usize].phase {
+            Phase::Waiting | Phase::Sealing | Phase::Settled(_) => self.next_version(key, w),
+            _ => w,
+        }
+    }
+
+    pub(super) fn next_version(&mut self, key: FileKey, mut w: Writing) -> Writing {
+        let node = &self.nodes[w.node.0 as usize];
+        let mut next = Node::new(key, node.path.clone(), Phase::Open);
+        next.excluded = node.excluded;
+        w.parent = Some(w.node);
+        w.before = node.identity.unwrap_or(w.before);
+        w.created = false;
+        w.changed = false;
+        w.heir = None;
+        w.cut = None;
+        w.node = self.add(next);
+        w.copied.clear();
+        if let Some(f) = self.files.get_mut(&key) {
+            f.current = w.parent;
+            f.writing = Some(w.clone());
+        }
+        w
+    }
+
+    /// The engine waited a moment after `Effect::Hold`: if the version is still held, try to digest it as it is.
+    pub fn still_held(&mut self, ticket: Ticket) {
+        let ix = ticket.node();
+        let Some(node) = self.nodes.get(ix.0 as usize) else {
+            return;
+        };
+        if node.phase == Phase::Held && node.attempt == ticket.attempt() {
+            let file = node.file;
+            self.effects.push(Effect::Digest {
+                ticket,
+                file,
+                ended: true,
+                expect: None,
+            });
+        }
+    }
+
+    /// The last reference to a handle is gone. `now` is `None` when the file is, too.
+    pub fn released(&mut self, handle: HandleId, now: Option<&FileIdentity>) {
+        let Some(h) = self.handles.remove(&handle) else {
+            return;
+        };
+        let Some(file) = self.files.get_mut(&h.file) else {
+            return;
+        };
+        file.readers.remove(&handle);
+        if !file.writers.remove(&handle) {
+            return;
+        }
+        if file.writers.is_empty() {
+            match now {
+                Some(now) => self.finish(h.file, now),
+                None => self.abandon(h.file, "deleted before it was closed"),
+            }
+        } else if let Some(now) = now
+            && file
+                .writers
+                .iter()
+                .all(|id| self.handles.get(id).is_some_and(|h| h.flushed))
+            && now.size > 0
+        {
+            self.hold(h.file, now);
+        }
+    }
+
+    /// No writable handle is left: the version ends, or never was one.
+    pub(super) fn finish(&mut self, key: FileKey, now: &FileIdentity) {
+        let Some(file) = self.files.get_mut(&key) else {
+            return;
+        };
+        if file.gone {
+            self.abandon(key, "deleted before it was closed");
+            return;
+        }
+        let Some(w) = file.writing.take() else { return };
+        if !w.changed && !differs(&w.before, now) {
+            self.unchanged(key, &w);
+            return;
+        }
+        let phase = self.nodes[w.node.0 as usize].phase;
+        if phase != Phase::Open && self.nodes[w.node.0 as usize].identity == Some(*now) {
+            // Ended at a FLUSH already. A digest that has begun goes on: the pool sees the last holder go.
+            if let Some(file) = self.files.get_mut(&key) {
+                file.current = Some(w.node);
+            }
+            if phase == Phase::Held {
+                self.end(w.node);
+            }
+            self.readers_go_on(key, w.node);
+            return;
+        }
+        let w = self.reopen_if_settled(key, w);
+        self.author(&w, now);
+        if let Some(file) = self.files.get_mut(&key) {
+            file.writing = None;
+            file.current = Some(w.node);
+        }
+        let doubtful = is_doubtful(&w, now);
+        if let Some(a) = &mut self.at(w.node).authored {
+            a.doubtful = doubtful;
+        }
+        if !doubtful {
+            self.replace_parent(&w);
+        }
+        if now.size == 0 {
+            self.name(w.node);
+            self.settle(w.node, State::Empty, Some("it has no bytes".to_owned()));
+        } else {
+            self.end(w.node);
+        }
+        self.readers_go_on(key, w.node);
+    }
+
+    fn end(&mut self, ix: NodeIx) {
+        let node = &self.nodes[ix.0 as usize];
+        let doubtful = node.authored.as_ref().is_some_and(|a| a.doubtful);
+        self.at(ix).phase = Phase::Digesting;
+        // Numbers follow the order of ends, so even a doubtful one takes its number now.
+        self.name(ix);
+        if !doubtful {
+            self.tell_ended(ix);
+        }
+        self.want_digest(ix, true);
+    }
+
+    /// The file no longer holds what it held before.
+    fn replace_parent(&mut self, w: &Writing) {
+        let Some(parent) = w.parent.map(|p| self.real(p)) else {
+            return;
+        };
+        self.lose(parent);
+        if !self.nodes[parent.0 as usize].gone {
+            self.at(parent).gone = true;
+            self.tell(parent);
+        }
+    }
+
+    /// Nothing was written: there is no new version, and whatever was to be digested before still is.
+    fn unchanged(&mut self, key: FileKey, w: &Writing) {
+        let Some(parent) = w.parent.map(|p| self.real(p)) else {
+            self.at(w.node).phase = Phase::Settled(State::Empty);
+            return;
+        };
+        self.at(w.node).phase = Phase::Same(parent);
+        if let Some(f) = self.files.get_mut(&key) {
+            f.current = Some(parent);
+        }
+        if matches!(
+            self.nodes[parent.0 as usize].phase,
+            Phase::Digesting | Phase::Held
+        ) {
+            let ended = self.nodes[parent.0 as usize].authored.is_some();
+            self.at(parent).phase = Phase::Digesting;
+            self.want_digest(parent, ended);
+        }
+    }
+
+    /// The file went away while it was written.
+    pub(super) fn abandon(&mut self, key: FileKey, why: &str) {
+        let Some(w) = self.files.get_mut(&key).and_then(|f| f.writing.take()) else {
+            return;
+        };
+        if let Some(parent) = w.parent {
+            self.lose(parent);
+        }
+        let identity = w.before;
+        self.author(&w, &identity);
+        self.at(w.node).gone = true;
+        self.at(w.node).identity = None;
+        self.name(w.node);
+        self.settle(w.node, State::Incomplete, Some(why.to_owned()));
+    }
+
+    fn author(&mut self, w: &Writing, now: &FileIdentity) {
+        let who = self.place(w.who);
+        let uses = self.uses_of(who.run);
+        // A cut among the uses of another run, absorbed since or the shell's that redirected, says nothing here.
+        let seen = w.cut.filter(|(run, _)| *run == who.run).map(|(_, n)| n);
+        let inputs = seen.unwrap_or(uses);
+        let (closed, status) = w.closed.unwrap_or((Closed::Explicit, None));
+        let parent = w.parent.map(|p| self.real(p));
+        let copied = w
+            .copied
+            .iter()
+            .map(|c| self.real(*c))
+            .filter(|c| *c != w.node)
+            .collect();
+        let runs = self.runs.entry(who.run).or_default();
+        runs.frozen = runs.frozen.max(inputs);
+        let path = self.files.get(&w_file(self, w)).map(|f| f.path.clone());
+        self.unsettled.insert(w.node);
+        let ended = self.end_of(w.node);
+        let node = self.at(w.node);
+        if let Some(path) = path {
+            node.path = path;
+        }
+        node.identity = Some(*now);
+        node.authored = Some(Authored {
+            ended,
+            run: who.run,
+            process: who.process,
+            tree: who.tree,
+            closed,
+            status,
+            inputs,
+            cut: if seen.is_some() {
+                Cut::Write
+            } else {
+                Cut::Close
+            },
+            parent,
+            copied,
+            created: w.created,
+            doubtful: false,
+        });
+    }
+
+    /// Its place in the order of ends: the one it has, or the next.
+    pub(super) fn end_of(&mut self, ix: NodeIx) -> u64 {
+        let known = self.nodes[ix.0 as usize].number();
+        if known > 0 {
+            return known;
+        }
+        self.ends += 1;
+        self.ends
+    }
+
+    fn tell_ended(&mut self, ix: NodeIx) {
+        self.name(ix);
+        if let Some(row) = self.nodes[ix.0 as usize].row(|i| self.id_of(i)) {
+            self.effects.push(Effect::Ended(Box::new(row)));
+        }
+        self.tell(ix);
+    }
+
+    /// A read handle that stays open across the end of a version uses that version too;
+    /// and other runs that read it unfinished have used what it became.
+    fn readers_go_on(&mut self, key: FileKey, node: NodeIx) {
+        let Some(file) = self.files.get(&key) else {
+            return;
+        };
+        let mut users: Vec<(Who, Kind, PathBytes)> = Vec::new();
+        for h in file.readers.iter().filter_map(|id| self.handles.get(id)) {
+            let kind = if h.code { Kind::Code } else { Kind::Opened };
+            users.extend(h.who.iter().map(|w| (*w, kind, h.path.clone())));
+        }
+        let writer = self.nodes[node.0 as usize].authored.as_ref().map(|a| a.run);
+        for (run, uses) in &self.runs {
+            if Some(*run) == writer {
+                continue;
+            }
+            for u in uses
+                .list
+                .iter()
+                .rev()
+                .take(4096)
+                .filter(|u| u.open && u.node == node)
+            {
+                let who = Who {
+                    run: *run,
+                    process: u.process,
+                    tree: u.tree,
+                    tgid: crate::vfs::observer::Tgid(0),
+                };
+                users.push((who, u.kind, u.path.clone()));
+            }
+        }
+        for (who, kind, path) in users {
+            self.enter_use(who, node, kind, &path);
+        }
+    }
+
+    pub(super) fn want_digest(&mut self, ix: NodeIx, ended: bool) {
+        let ticket = self.new_attempt(ix);
+        let node = &self.nodes[ix.0 as usize];
+        let expect = node.identity.filter(|_| !node.lingering);
+        let file = node.file;
+        self.effects.push(Effect::Digest {
+            ticket,
+            file,
+            ended,
+            expect,
+        });
+    }
+
+    pub(super) fn new_attempt(&mut self, ix: NodeIx) -> Ticket {
+        let node = self.at(ix);
+        node.attempt += 1;
+        Ticket::new(ix, node.attempt)
+    }
+}
+
+/// Only metadata is known to differ: the digest will tell.
+fn is_doubtful(w: &Writing, now: &FileIdentity) -> bool {
+    !w.changed && w.before.size == now.size
+}
+
+fn w_file(ledger: &Ledger, w: &Writing) -> FileKey {
+    ledger.nodes[w.node.0 as usize].file
+}
+
+/// Whether a file's bytes may have changed between two looks at it.
+pub(super) fn differs(before: &FileIdentity, now: &FileIdentity) -> bool {
+    (before.size, before.mtime, before.ctime) != (now.size, now.mtime, now.ctime)
+}
