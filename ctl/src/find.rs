@@ -133,7 +133,15 @@ fn content(
     contents.dedup();
     match contents.len() {
         0 => Ok(None),
-        1 => Ok(Some(rows)),
+        1 => {
+            // Its manifests, when there are any; that it also lies somewhere unattested adds nothing.
+            let sealed: Vec<_> = rows
+                .iter()
+                .filter(|r| r.manifest.is_some())
+                .cloned()
+                .collect();
+            Ok(Some(if sealed.is_empty() { rows } else { sealed }))
+        }
         n => Err(Failure::error(format!(
             "{}: names {n} different contents: give more digits",
             prefix.hex

@@ -167,7 +167,7 @@ fn device(path: &Path) -> Option<u64> {
 fn is_fuse(path: &Path) -> bool {
     /// `FUSE_SUPER_MAGIC` of linux/magic.h.
     const FUSE: i64 = 0x6573_5546;
-    rustix::fs::statfs(path).is_ok_and(|s| i64::from(s.f_type) == FUSE)
+    rustix::fs::statfs(path).is_ok_and(|s| s.f_type == FUSE)
 }
 
 fn is_dead(path: &Path) -> bool {

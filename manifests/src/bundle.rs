@@ -429,3 +429,6 @@ impl Shelf for Bundle {
             .unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,9 @@ pub enum IndexError {
         reason: String,
     },
     /// Its last owner was killed. Opening it for writing repairs it; who only reads uses the store instead.
-    #[error("the index {0:?} was not closed by its last owner: mount again (it repairs itself)")]
+    #[error(
+        "the index {0:?} was not closed by its last owner: mount again (it repairs itself), or rebuild it with `atlasctl doctor --rebuild`"
+    )]
     Unclosed(PathBuf),
     /// Somebody else has it open.
     #[error("the index {path:?} is in use{}: ask that daemon, or unmount first", By(*pid))]
@@ -284,5 +286,7 @@ impl From<IndexError> for ShelfError {
     }
 }
 
+#[cfg(test)]
+mod rebuild_tests;
 #[cfg(test)]
 mod tests;

@@ -489,4 +489,8 @@ fn lineage(
 }
 
 #[cfg(test)]
+pub(crate) mod chain;
+#[cfg(test)]
+mod set_tests;
+#[cfg(test)]
 mod tests;

@@ -29,7 +29,7 @@ open('big', 'wb').write(bytes(30_000_000))",
             mount.await_state(&format!("out{i}"), "sealed");
         }
         mount.await_state("big", "sealed");
-        mount.ctl(&["verify", "--recursive", "."]).expect(3); // `in` has no manifest; nothing graver
+        mount.ctl(&["verify", "--recursive", "."]).expect(0); // `in` too: `first` has its bytes
         let lineage = mount.lineage("out40");
         assert_eq!(lineage.inputs(), atlas_tests::lineage::names(["first"]), "{}", lineage.json);
         assert!(lineage.node("first").1.attested);
@@ -49,7 +49,8 @@ open('big', 'wb').write(bytes(30_000_000))",
         let mount = lab.mount(Options::new(io));
         mount.sync();
         mount.ctl(&["verify", "--recursive", "."]).expect(0);
-        assert_eq!(files::find(&lab.behind(".atlas/store/manifests"), ".c2pa").len(), 30);
+        // A seal that was stored and not yet indexed at the crash may be made twice, never not at all.
+        assert!(files::find(&lab.behind(".atlas/store/manifests"), ".c2pa").len() >= 30);
     }
 
     /// A writer that the crash cut off has an unfinished file: it must not be sealed as if it had been closed.

@@ -164,7 +164,7 @@ fn a_path_without_a_proof_is_code_3_and_a_missing_one_code_1() {
     mount.ctl(&["show", "missing"]).refusal(1, "missing");
     mount
         .ctl(&["lineage", "blake3:0123456789abcdef"])
-        .refusal(1, "0123456789abcdef");
+        .refusal(3, "0123456789abcdef");
 }
 
 #[test]

@@ -94,6 +94,18 @@ both! {
         assert_eq!(files_with_manifests(&lab), 1);
     }
 
+    /// Debian's sh opens redirects itself and then starts the command: the command is the writer, and reads what it was given.
+    fn a_redirect_of_the_shell_belongs_to_the_command(io) {
+        let lab = Lab::new();
+        lab.put("in", b"b\na\n");
+        lab.put("more", b"c\n");
+        let mount = lab.mount(Options::new(io));
+        mount.sh("tr a-z A-Z < in > up; { sort up; tr a-z A-Z < more; } > out; true").ok();
+        mount.sync();
+        assert_eq!(mount.lineage("up").inputs(), names(["in"]));
+        assert_eq!(mount.lineage("out").inputs(), names(["more", "up"]));
+    }
+
     /// What a run makes and deletes, and nobody else reads, is shown by its own inputs instead.
     fn a_temporary_file_of_the_run_is_replaced_by_its_own_inputs(io) {
         let lab = Lab::new();

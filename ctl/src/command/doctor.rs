@@ -254,7 +254,7 @@ fn look_at(layout: &Layout, full: bool, findings: &mut Vec<Finding>) {
     findings.push(Finding::ok("format", "atlas 1"));
     match layout.nodes() {
         Ok(nodes) if nodes.is_empty() => {
-            findings.push(Finding::ok("index", "no node has written here yet"))
+            findings.push(Finding::ok("index", "no node has written here yet"));
         }
         Ok(nodes) => {
             for node in nodes {

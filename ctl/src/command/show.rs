@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use atlas_manifests::id::NodeRef;
 use atlas_manifests::private::PrivateRecord;
 use atlas_manifests::read;
 use atlas_manifests::rows::{RunRow, VersionRow};
@@ -109,6 +110,9 @@ pub(crate) fn say_if_changed(path: &std::path::Path, row: &VersionRow) {
     let (Ok(meta), Some(digests)) = (fs::metadata(path), row.digests) else {
         return;
     };
+    if !meta.is_file() {
+        return;
+    }
     if meta.len() != digests.size {
         let path = path.display();
         out::say(&format!(
@@ -220,7 +224,11 @@ fn describe(
         row.cut
             .map(|c| format!("{} {}", amount::count(row.inputs), row::cut(c))),
     );
-    sheet.maybe("replaces", row.parent.map(|p| p.to_string()));
+    let before = match row.node {
+        NodeRef::Content(_) => "member of",
+        NodeRef::Version(_) => "replaces",
+    };
+    sheet.maybe(before, row.parent.map(|p| p.to_string()));
     sheet.maybe(
         "run",
         run.map(|r| format!("{} {}", row::run_id(r.id), row::run_title(r))),
@@ -234,7 +242,7 @@ fn describe(
         .map(|m| format!("{} ({})", m.sha256.hex(), amount::size(m.size)));
     sheet.maybe("manifest", manifest);
     sheet.row("id", &row.node.to_string());
-    if let Some(statement) = &sealed.statement {
+    if let (Some(statement), NodeRef::Version(_)) = (&sealed.statement, row.node) {
         describe_withheld(&mut sheet, statement, sealed);
     }
     sheet.maybe(

@@ -289,11 +289,11 @@ impl Session<'_> {
         loop {
             let (source, choice) = self.choice(path)?;
             if self.given.is_some() {
-                return Ok(Prepared::Ready(source, choice));
+                return Ok(Prepared::Ready(source, Box::new(choice)));
             }
             let located = place::locate(path)?;
             let Some(pending) = pending(&located, choice.row.as_ref()) else {
-                return Ok(Prepared::Ready(source, choice));
+                return Ok(Prepared::Ready(source, Box::new(choice)));
             };
             if pending.starts_with(State::Open.as_str()) || Instant::now() >= end {
                 return Ok(Prepared::Pending(format!("is not sealed yet: {pending}")));
@@ -360,7 +360,7 @@ impl Session<'_> {
 
 enum Prepared {
     /// It can be judged with this source's evidence.
-    Ready(usize, ManifestChoice),
+    Ready(usize, Box<ManifestChoice>),
     /// It is being written or sealed: the state in words.
     Pending(String),
 }

@@ -39,6 +39,7 @@ pub(crate) fn draw(lineage: &Lineage, look: Look) -> String {
             dir: None,
             edges: BTreeSet::new(),
             above: None,
+            belongs: false,
         };
         text.push_str(&tree::draw(item, |item| picture.visit(&item)));
     }
@@ -53,6 +54,8 @@ struct Item {
     edges: BTreeSet<(Kind, Grade)>,
     /// The run of the version above, which is not named twice.
     above: Option<RunId>,
+    /// What is above are members of the set that this is.
+    belongs: bool,
 }
 
 struct Picture<'a> {
@@ -95,6 +98,14 @@ impl<'a> Picture<'a> {
             .all(|n| self.opened.contains(n) && self.next.contains_key(n));
         let mut lines = vec![match (&item.dir, &item.nodes[..]) {
             (Some(dir), nodes) => self.directory(dir, nodes, &item.edges),
+            (None, [node, ..]) if item.belongs => {
+                let paint = self.look.paint;
+                format!(
+                    "{}  {}",
+                    self.version(*node, &BTreeSet::new()),
+                    paint.dim("the set that it belongs to")
+                )
+            }
             (None, [node, ..]) => self.version(*node, &item.edges),
             (None, []) => String::new(),
         }];
@@ -133,11 +144,17 @@ impl<'a> Picture<'a> {
                 sets.contains(node) || !self.sets_of(*node).any(|set| sets.contains(&set))
             });
         }
-        let single = |node: NodeRef, edges| Item {
-            nodes: vec![node],
-            dir: None,
-            edges,
-            above: run,
+        let members =
+            !self.look.downstream && nodes.iter().all(|n| matches!(n, NodeRef::Content(_)));
+        let single = |node: NodeRef, edges| {
+            let belongs = members && self.set_size(node).is_some();
+            Item {
+                nodes: vec![node],
+                dir: None,
+                edges,
+                above: run,
+                belongs,
+            }
         };
         let mut items = Vec::new();
         for (dir, members) in self.directories(far) {
@@ -154,6 +171,7 @@ impl<'a> Picture<'a> {
                     dir: Some(dir),
                     edges,
                     above: run,
+                    belongs: false,
                 });
             }
         }

@@ -328,6 +328,14 @@ impl Callers {
             .map(|p| Arc::clone(&p.seen))
     }
 
+    /// True when what was last seen of this process is a shell.
+    pub fn is_shell(&self, who: &Who) -> bool {
+        self.seen(who).is_some_and(|s| {
+            let exe = s.exe.as_ref().map(|e| e.0.as_slice());
+            ancestry::is_shell(s.key, &s.comm, exe)
+        })
+    }
+
     /// Runs that became one since the last call. What is recorded of the absorbed one belongs to the other.
     pub fn take_merges(&self) -> Vec<Merge> {
         self.registry().take_merges()

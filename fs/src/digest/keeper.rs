@@ -52,7 +52,7 @@ impl Shared {
             let now = Instant::now();
             for parked in &mut state.parked {
                 if self.was_closed(&parked.task) {
-                    // The event comes shortly before the kernel counts the writer out (measured): try now, and soon again.
+                    // The order of the event and of the writer being counted out was not measured: try now, and soon again.
                     parked.task.delay = AFTER_CLOSE;
                     parked.next = now;
                 }

@@ -44,7 +44,7 @@ use self::journal::{Journal, Record};
 use self::register::{Digesting, Registration};
 use self::scribe::Scribe;
 use self::statement::Frame;
-use crate::caller::{Callers, RunsMode};
+use crate::caller::{Callers, RunsMode, Who};
 use crate::config::{Config, LiveExclusions};
 use crate::digest::{ContentTree, DigestPool, Job};
 use crate::ledger::{Effect, Ledger, Plan, Ticket};
@@ -125,6 +125,8 @@ pub struct Engine {
     stopping: std::sync::atomic::AtomicBool,
     holds: Mutex<Vec<(Instant, Ticket)>>,
     handles: DashMap<HandleId, FileKey>,
+    /// Who opened each writable handle.
+    openers: DashMap<HandleId, Who>,
     /// Runs that have ended, and when that was seen.
     ended: Mutex<Vec<(Instant, RunId)>>,
     /// Inline mode: what passed through of files that are being written.
@@ -232,6 +234,7 @@ impl Engine {
             stopping: std::sync::atomic::AtomicBool::new(false),
             holds: Mutex::new(Vec::new()),
             handles: DashMap::new(),
+            openers: DashMap::new(),
             ended: Mutex::new(Vec::new()),
             trees: DashMap::new(),
             facts: FactBook::new(programs),

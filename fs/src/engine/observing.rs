@@ -50,6 +50,14 @@ impl Engine {
         }
     }
 
+    /// True when a shell opened the file and somebody else, who is no shell, closes it.
+    fn for_shell(&self, handle: HandleId, closer: &Who) -> bool {
+        let opener = self.openers.get(&handle).map(|w| *w);
+        opener.is_some_and(|o| {
+            o.tgid != closer.tgid && self.callers.is_shell(&o) && !self.callers.is_shell(closer)
+        })
+    }
+
     /// Inline mode: follow what passes through a file that is being written.
     fn follow(&self, o: &Opened<'_>) {
         if o.access.created || o.access.truncate {
@@ -80,6 +88,11 @@ impl Observer for Engine {
         }
         self.handles.insert(o.handle, o.file);
         let opening = self.opening(o);
+        if o.access.write
+            && let Some(who) = opening.who.first()
+        {
+            self.openers.insert(o.handle, *who);
+        }
         self.step(|l| l.opened(opening));
     }
 
@@ -99,9 +112,11 @@ impl Observer for Engine {
     fn flushed(&self, handle: HandleId, caller: Caller, now: &FileIdentity) {
         let (who, closed, status) = self.callers.closing(caller);
         self.facts.learn(&self.callers, &who);
+        let for_shell = self.for_shell(handle, &who);
         let flush = Flush {
             handle,
             who,
+            for_shell,
             closed,
             status,
             now: *now,
@@ -112,6 +127,7 @@ impl Observer for Engine {
 
     fn released(&self, handle: HandleId, now: Option<&FileIdentity>) {
         self.handles.remove(&handle);
+        self.openers.remove(&handle);
         self.step(|l| l.released(handle, now));
         self.settle_journal();
     }

@@ -1,5 +1,7 @@
 //! What digests mean to the ledger: content is recognised, by its bytes and by what the index knows of them.
 
+use std::time::Duration;
+
 use atlas_manifests::digest::{Blake3, DigestPrefix, Digests};
 use atlas_manifests::id::NodeRef;
 use atlas_manifests::kind::sniff;
@@ -10,6 +12,9 @@ use atlas_manifests::vocabulary::State;
 use super::{Engine, lock};
 use crate::digest::Outcome;
 use crate::ledger::{Digested, Known, Ticket, Undigested};
+
+/// How long the word of a change through the mount may be behind the change itself.
+const TOLD: Duration = Duration::from_millis(50);
 
 impl Engine {
     /// A digest job ended, or has something to say. Called on the pool's threads.
@@ -54,6 +59,10 @@ impl Engine {
             }
             Outcome::Held { ticket } => self.step(|l| l.lingers(Ticket(ticket))),
             Outcome::Changed { ticket, identity } => {
+                // A change of times through the mount is told a moment after the store shows it.
+                if !lock(&self.ledger).expects(Ticket(ticket), &identity) {
+                    std::thread::sleep(TOLD);
+                }
                 self.step(|l| l.undigested(Ticket(ticket), Undigested::Changed(identity)));
             }
             Outcome::Gone { ticket } => {

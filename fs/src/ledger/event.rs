@@ -61,6 +61,8 @@ pub struct Flush {
     pub handle: HandleId,
     /// Who closed.
     pub who: Who,
+    /// A shell opened it for this process, which is none: `sh` of Debian redirects first and forks then.
+    pub for_shell: bool,
     /// How.
     pub closed: Closed,
     /// Exit status or signal.

@@ -25,6 +25,8 @@ pub(super) struct Writing {
     pub created: bool,
     /// Who wrote last, as far as it could be seen.
     pub who: Who,
+    /// Who wrote through a shell's redirect, and how it let go.
+    pub heir: Option<(Who, Closed, Option<i32>)>,
     /// How the last close by its opener went.
     pub closed: Option<(Closed, Option<i32>)>,
     /// Number of the run's uses at the last observed write (inline), if any was observed.

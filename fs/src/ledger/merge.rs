@@ -3,6 +3,7 @@
 use super::{Ledger, NodeIx};
 use crate::caller::{Merge, Who};
 use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::id::RunId;
 use atlas_manifests::vocabulary::Kind;
 
 impl Ledger {
@@ -29,6 +30,22 @@ impl Ledger {
             .collect();
         for (who, node, kind, path) in uses {
             self.enter_use(who, node, kind, &path);
+        }
+    }
+
+    /// What one run used so far, another has used as well: both wrote one file.
+    pub(super) fn share_uses(&mut self, from: RunId, with: Who) {
+        let uses: Vec<(NodeIx, Kind, PathBytes)> = self
+            .runs
+            .get(&from)
+            .map(|r| &r.list)
+            .into_iter()
+            .flatten()
+            .filter(|u| !u.open)
+            .map(|u| (u.node, u.kind, u.path.clone()))
+            .collect();
+        for (node, kind, path) in uses {
+            self.enter_use(with, node, kind, &path);
         }
     }
 

@@ -136,6 +136,13 @@ impl Ledger {
             .map(|n| n.path.clone())
     }
 
+    /// True when the bytes of an attempt's node are known to be identified so.
+    pub fn expects(&self, ticket: Ticket, identity: &FileIdentity) -> bool {
+        self.nodes
+            .get(ticket.node().0 as usize)
+            .is_some_and(|n| n.identity == Some(*identity))
+    }
+
     /// True when the attempt is about a version, not about an input that nobody was seen to write.
     pub fn is_version(&self, ticket: Ticket) -> bool {
         self.nodes

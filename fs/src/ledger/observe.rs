@@ -100,10 +100,6 @@ impl Ledger {
             if busy || known.is_none_or(|k| k == o.before || named_anew(k)) {
                 return Some(ix);
             }
-            // What the mount changed itself was told of (`restated`, `refreshed`).
-            if known.is_some_and(|k| (k.size, k.mtime) != (o.before.size, o.before.mtime)) {
-                self.counts.behind += 1;
-            }
         } else if busy {
             return None;
         }
@@ -211,6 +207,7 @@ impl Ledger {
                 changed: empties,
                 created: o.access.created,
                 who,
+                heir: None,
                 closed: None,
                 cut: None,
                 copied: Vec::new(),
@@ -353,7 +350,10 @@ impl Ledger {
         }
         let opener = h.who.iter().any(|w| w.tgid == f.who.tgid || w.tgid.0 == 0);
         if !opener {
-            // An heir closed its copy; that ends nothing.
+            // An heir closed its copy; that ends nothing. But what a shell redirects, the command writes.
+            if f.for_shell {
+                self.inherited(f);
+            }
             return;
         }
         h.flushed = true;
@@ -364,14 +364,53 @@ impl Ledger {
         let Some(w) = file.writing.as_mut() else {
             return;
         };
-        w.who = f.who;
-        w.closed = Some((f.closed, f.status));
+        match w.heir {
+            Some((who, closed, status)) => {
+                w.who = who;
+                w.closed = Some((closed, status));
+            }
+            None => {
+                w.who = f.who;
+                w.closed = Some((f.closed, f.status));
+            }
+        }
         let waiting = file
             .writers
             .iter()
             .any(|id| self.handles.get(id).is_some_and(|h| !h.flushed));
         if !waiting && f.now.size > 0 && !file.gone {
             self.hold(key, &f.now);
+        }
+    }
+
+    /// A command that a shell started with this redirect is done: it is the writer, and what the shell had open for reading it could read.
+    fn inherited(&mut self, f: &Flush) {
+        let Some(handle) = self.handles.get(&f.handle) else {
+            return;
+        };
+        let (key, shell) = (handle.file, handle.who.first().map(|w| w.tgid));
+        let Some(w) = self
+            .files
+            .get_mut(&key)
+            .and_then(|file| file.writing.as_mut())
+        else {
+            return;
+        };
+        let earlier = w.heir.replace((f.who, f.closed, f.status));
+        let given: Vec<(NodeIx, PathBytes)> = self
+            .handles
+            .values()
+            .filter(|h| !h.write && h.who.first().map(|w| w.tgid) == shell)
+            .filter_map(|h| Some((self.files.get(&h.file)?.current?, h.path.clone())))
+            .collect();
+        for (node, path) in given {
+            self.enter_use(f.who, node, Kind::Opened, &path);
+        }
+        // `{ a; b; } > out`: both wrote it.
+        if let Some((before, ..)) = earlier
+            && self.place(before).run != self.place(f.who).run
+        {
+            self.share_uses(before.run, f.who);
         }
     }
 
@@ -418,6 +457,7 @@ impl Ledger {
         w.before = node.identity.unwrap_or(w.before);
         w.created = false;
         w.changed = false;
+        w.heir = None;
         w.cut = None;
         w.node = self.add(next);
         w.copied.clear();

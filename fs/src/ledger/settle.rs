@@ -63,6 +63,15 @@ impl Ledger {
             self.become_same(ix, same, d.identity);
             return;
         }
+        // What the file held before was known, and nobody was seen to write it since.
+        let before = self.nodes[..ix.0 as usize]
+            .iter()
+            .rev()
+            .take(256)
+            .find(|n| n.file == file);
+        if before.is_some_and(|n| n.digests.is_some()) {
+            self.counts.behind += 1;
+        }
         let excluded = self.nodes[ix.0 as usize].excluded;
         let node = self.at(ix);
         node.digests = Some(d.digests);

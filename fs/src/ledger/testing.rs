@@ -163,6 +163,27 @@ impl Bench {
         self.ledger.flushed(&Flush {
             handle,
             who: by,
+            for_shell: false,
+            closed,
+            status: None,
+            now,
+        });
+        self.collect();
+    }
+
+    /// A command that a shell started with a redirect closes its copy.
+    pub(super) fn heir_of_shell_closes(
+        &mut self,
+        handle: HandleId,
+        file: u64,
+        by: Who,
+        closed: Closed,
+    ) {
+        let now = self.identity(file);
+        self.ledger.flushed(&Flush {
+            handle,
+            who: by,
+            for_shell: true,
             closed,
             status: None,
             now,

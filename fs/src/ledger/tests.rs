@@ -404,3 +404,50 @@ fn a_file_emptied_by_an_open_for_reading_keeps_no_old_version() {
     b.settle();
     assert_eq!(b.state(1), Some(State::Empty));
 }
+
+#[test]
+fn what_a_shell_redirects_is_written_by_the_command_with_what_it_was_given_to_read() {
+    let mut b = Bench::new();
+    b.given(1, b"given by the shell");
+    b.given(2, b"opened by the command");
+    let (shell, command) = (who(1, 0), who(2, 0));
+    let input = b.open(1, READ, shell);
+    let out = b.open(3, CREATE, shell);
+    b.read_file(2, command);
+    b.store(3, b"out");
+    b.heir_of_shell_closes(out, 3, command, Closed::Exit);
+    b.release(input, 1);
+    b.close(out, 3, shell);
+    b.settle();
+    let (plan, _) = b.sealed.last().unwrap();
+    assert_eq!(
+        (plan.run, plan.row.closed),
+        (command.run, Some(Closed::Exit))
+    );
+    assert_eq!(
+        b.inputs(3),
+        [
+            Digests::of(b"opened by the command"),
+            Digests::of(b"given by the shell")
+        ]
+    );
+}
+
+#[test]
+fn two_commands_of_one_redirect_both_give_their_inputs() {
+    let mut b = Bench::new();
+    b.given(1, b"first");
+    b.given(2, b"second");
+    let (shell, one, two) = (who(1, 0), who(2, 0), who(3, 0));
+    let out = b.open(3, CREATE, shell);
+    for (input, command) in [(1, one), (2, two)] {
+        b.read_file(input, command);
+        b.store(3, b"more");
+        b.heir_of_shell_closes(out, 3, command, Closed::Exit);
+    }
+    b.close(out, 3, shell);
+    b.settle();
+    let mut inputs = b.inputs(3);
+    inputs.sort_by_key(|d| d.size);
+    assert_eq!(inputs, [Digests::of(b"first"), Digests::of(b"second")]);
+}

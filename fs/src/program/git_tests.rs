@@ -1,4 +1,4 @@
-//! Real repositories, made by git, as far as it is installed.
+//! Real repositories, made by git, which `scripts/setup test` installs.
 
 use std::os::fd::AsFd as _;
 use std::process::Command;
@@ -6,20 +6,20 @@ use std::process::Command;
 use super::*;
 use crate::program::walk::Walker;
 
-/// A repository with one commit; `None` without git.
-fn repository() -> Option<(tempfile::TempDir, PathBuf)> {
+/// A repository with one commit.
+fn repository() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let top = dir.path().canonicalize().unwrap();
     std::fs::create_dir(top.join("src")).unwrap();
     std::fs::write(top.join("src/train.py"), "print(1)\n").unwrap();
     std::fs::write(top.join("other"), "x").unwrap();
-    git(&top, &["init", "-q", "."])?;
-    git(&top, &["add", "."])?;
-    git(&top, &["commit", "-qm", "one"])?;
-    Some((dir, top))
+    git(&top, &["init", "-q", "."]);
+    git(&top, &["add", "."]);
+    git(&top, &["commit", "-qm", "one"]);
+    (dir, top)
 }
 
-fn git(top: &Path, args: &[&str]) -> Option<String> {
+fn git(top: &Path, args: &[&str]) -> String {
     let out = Command::new("git")
         .current_dir(top)
         .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -27,13 +27,13 @@ fn git(top: &Path, args: &[&str]) -> Option<String> {
         .args(["-c", "user.name=n", "-c", "user.email=e@example.org"])
         .args(args)
         .output()
-        .ok()?;
+        .expect("git is installed");
     assert!(
         out.status.success(),
         "{args:?}: {}",
         String::from_utf8_lossy(&out.stderr)
     );
-    Some(String::from_utf8(out.stdout).unwrap().trim().to_owned())
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
 }
 
 fn look(top: &Path) -> Option<Git> {
@@ -46,11 +46,9 @@ fn look(top: &Path) -> Option<Git> {
 
 #[test]
 fn a_clean_work_tree_is_clean_from_loose_objects_and_from_a_pack() {
-    let Some((_dir, top)) = repository() else {
-        return;
-    };
+    let (_dir, top) = repository();
     let want = Some(Git {
-        commit: git(&top, &["rev-parse", "HEAD"]).unwrap(),
+        commit: git(&top, &["rev-parse", "HEAD"]),
         dirty: Some(false),
     });
     assert_eq!(look(&top), want);
@@ -67,9 +65,7 @@ fn a_clean_work_tree_is_clean_from_loose_objects_and_from_a_pack() {
 
 #[test]
 fn a_changed_a_staged_and_a_missing_file_make_it_dirty_and_an_untracked_one_does_not() {
-    let Some((_dir, top)) = repository() else {
-        return;
-    };
+    let (_dir, top) = repository();
     let dirty = || look(&top).unwrap().dirty;
     std::fs::write(top.join("new"), "untracked").unwrap();
     assert_eq!(dirty(), Some(false));
@@ -86,9 +82,7 @@ fn a_changed_a_staged_and_a_missing_file_make_it_dirty_and_an_untracked_one_does
 
 #[test]
 fn nothing_that_a_repository_configures_is_run() {
-    let Some((_dir, top)) = repository() else {
-        return;
-    };
+    let (_dir, top) = repository();
     let mark = top.join("ran");
     let touch = format!("touch {}", mark.display());
     for key in [
@@ -122,9 +116,7 @@ fn nothing_that_a_repository_configures_is_run() {
 
 #[test]
 fn a_linked_work_tree_has_its_own_head_and_the_others_objects() {
-    let Some((dir, top)) = repository() else {
-        return;
-    };
+    let (dir, top) = repository();
     let second = tempfile::tempdir_in(dir.path().parent().unwrap()).unwrap();
     let at = second.path().canonicalize().unwrap().join("w");
     git(
@@ -133,7 +125,7 @@ fn a_linked_work_tree_has_its_own_head_and_the_others_objects() {
     );
     std::fs::write(at.join("other"), "z").unwrap();
     git(&at, &["commit", "-qam", "side"]);
-    let want = git(&at, &["rev-parse", "HEAD"]).unwrap();
+    let want = git(&at, &["rev-parse", "HEAD"]);
     assert_eq!(
         look(&at),
         Some(Git {

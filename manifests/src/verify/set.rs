@@ -186,7 +186,7 @@ fn compare<'a>(
         (
             Code::Incomplete,
             found.extra,
-            "are not members of the set",
+            "were not there when it was registered",
             "move them away, or register the set again",
         ),
     ];
@@ -201,7 +201,7 @@ fn compare<'a>(
         }
         let more = names.len().saturating_sub(MAX_NAMED);
         let mut text = format!(
-            "{} files {what}: {}",
+            "{} of its files {what}: {}",
             names.len(),
             names[..names.len() - more].join(", ")
         );

@@ -1,212 +1,15 @@
 //! The tamper table: every way in which evidence was changed and others did not notice, on a chain of twelve real manifests.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-
+use super::chain::{Chain, DEPTH, content, node, sealer};
 use super::*;
-use crate::authority::Authority;
-use crate::bundle::{Bundle, Disclose, write};
-use crate::id::{InstanceId, VersionId};
 use crate::rows::VersionRow;
 use crate::scan::tests::version_row;
-use crate::seal::Sealer;
-use crate::set::{Leaf, Member, MemberList, Segment, SetTree, empty_head};
-use crate::statement::{Input, ManifestRef, Sealed};
+use crate::set::{Leaf, Segment, SetTree, empty_head};
+use crate::statement::Input;
 use crate::statements::plain;
-use crate::vocabulary::{Grade, Kind};
+use crate::vocabulary::Kind;
 
-const DEPTH: u64 = 12;
-
-/// A shelf that an attacker writes: what is under a name need not be what it says.
-#[derive(Default)]
-struct Hostile {
-    objects: RefCell<BTreeMap<(String, Sha256), Vec<u8>>>,
-}
-
-impl Hostile {
-    fn put(&self, kind: Object, name: Sha256, bytes: Vec<u8>) {
-        self.objects
-            .borrow_mut()
-            .insert((format!("{kind:?}"), name), bytes);
-    }
-    fn remove(&self, kind: Object, name: Sha256) {
-        self.objects
-            .borrow_mut()
-            .remove(&(format!("{kind:?}"), name));
-    }
-}
-
-impl Shelf for Hostile {
-    fn object(&self, kind: Object, name: &Sha256) -> Result<Option<Vec<u8>>, ShelfError> {
-        Ok(self
-            .objects
-            .borrow()
-            .get(&(format!("{kind:?}"), *name))
-            .cloned())
-    }
-    fn manifests_of(&self, asset: &Digests) -> Result<Vec<Sha256>, ShelfError> {
-        let objects = self.objects.borrow();
-        let manifests = objects.iter().filter(|((kind, _), _)| kind == "Manifest");
-        let about =
-            manifests.filter(|(_, m)| read::peek(m).is_ok_and(|s| s.asset.digests == *asset));
-        Ok(about.map(|((_, name), _)| *name).collect())
-    }
-}
-
-struct Link {
-    statement: Statement,
-    sealed: Sealed,
-    /// Root of its input set.
-    set: Sha256,
-}
-
-struct Chain {
-    shelf: Hostile,
-    anchors: Anchors,
-    sealer: Sealer,
-    links: Vec<Link>,
-}
-
-fn content(n: u64) -> Vec<u8> {
-    format!("content of checkpoint {n}").into_bytes()
-}
-
-fn node(n: u64) -> NodeRef {
-    NodeRef::Version(VersionId {
-        n,
-        ..plain().version
-    })
-}
-
-fn sealer() -> (Sealer, Anchors) {
-    let dir = tempfile::tempdir().unwrap();
-    let authority = Authority::create(&dir.path().join("authority")).unwrap();
-    let anchors = Anchors::from_pem(authority.certificate_pem()).unwrap();
-    (
-        Sealer::new(authority.issue(InstanceId([3; 16])).unwrap()).unwrap(),
-        anchors,
-    )
-}
-
-impl Chain {
-    fn new() -> Self {
-        Self::with(|_| {})
-    }
-
-    /// Each version has the one before it as its ingredient and as the only leaf of its input set; the first has none.
-    fn with(change: impl Fn(&mut Statement)) -> Self {
-        let (sealer, anchors) = sealer();
-        let mut chain = Self {
-            shelf: Hostile::default(),
-            anchors,
-            sealer,
-            links: Vec::new(),
-        };
-        for n in 1..=DEPTH {
-            let before = chain
-                .links
-                .last()
-                .map(|l| (l.statement.asset.digests, l.sealed.reference));
-            chain.link(n, before, &change);
-        }
-        chain
-    }
-
-    fn link(
-        &mut self,
-        n: u64,
-        before: Option<(Digests, ManifestRef)>,
-        change: &impl Fn(&mut Statement),
-    ) {
-        let mut s = plain();
-        s.version.n = n;
-        s.asset.digests = Digests::of(&content(n));
-        (s.parent, s.inputs, s.members) = (None, Vec::new(), None);
-        if let Origin::Run(run) = &mut s.origin {
-            run.id.n = n;
-        }
-        let mut tree = SetTree::new();
-        let mut segment = Segment {
-            prev: empty_head(),
-            leaves: Vec::new(),
-        };
-        if let Some((digests, manifest)) = before {
-            s.inputs.push(Input {
-                node: node(n - 1),
-                title: None,
-                digests: Some(digests),
-                manifest: Some(manifest),
-                media_type: "application/octet-stream".to_owned(),
-                kind: Kind::Read,
-                grade: Grade::SameProcess,
-                state: State::Sealed,
-            });
-            segment.leaves.push(Leaf {
-                node: node(n - 1),
-                digests: Some(digests),
-                manifest: Some(manifest.sha256),
-                kind: Kind::Read,
-                state: State::Sealed,
-                process: 0,
-                tree: 0,
-            });
-            tree.push(&segment.leaves[0]);
-            self.shelf
-                .put(Object::Inputs, tree.head().root, segment.encode());
-        }
-        s.input_set = tree.head();
-        change(&mut s);
-        let sealed = self.sealer.seal(&s).unwrap();
-        self.shelf.put(
-            Object::Manifest,
-            sealed.reference.sha256,
-            sealed.manifest.clone(),
-        );
-        self.links.push(Link {
-            statement: s,
-            sealed,
-            set: tree.head().root,
-        });
-    }
-
-    fn head(&self) -> &Link {
-        &self.links[self.links.len() - 1]
-    }
-
-    fn row(&self) -> VersionRow {
-        VersionRow {
-            manifest: Some(self.head().sealed.reference),
-            ..version_row(node(DEPTH))
-        }
-    }
-
-    fn judge(&self, bytes: &[u8]) -> FileVerdict {
-        self.judge_by(
-            bytes,
-            ManifestChoice {
-                row: Some(self.row()),
-                ..ManifestChoice::default()
-            },
-        )
-    }
-
-    fn judge_by(&self, bytes: &[u8], choice: ManifestChoice) -> FileVerdict {
-        let subject = Subject {
-            path: "model.pt".into(),
-            content: Content::Digests(Digests::of(bytes)),
-        };
-        verify(
-            &self.shelf,
-            &self.anchors,
-            subject,
-            &choice,
-            &mut Memo::default(),
-            &|_, _| {},
-        )
-    }
-}
-
-fn code(v: &FileVerdict) -> i32 {
+pub(super) fn code(v: &FileVerdict) -> i32 {
     assert_eq!(v.verdict == Outcome::Pass, v.code == Code::Ok, "{v:?}");
     v.code.number()
 }
@@ -488,114 +291,112 @@ fn inputs_that_nobody_sealed_are_a_warning_and_not_a_tick() {
     assert_eq!((code(&v), v.checks.inputs), (0, Tier::Warning), "{v:?}");
 }
 
+/// A version that another process of its run read before it was finished stands in its own beginning of the run's set.
 #[test]
-fn a_set_tells_what_is_missing_extra_and_different() {
+fn a_version_that_was_read_while_it_was_open_is_no_ancestor_of_itself() {
+    let open = |n: u64| Leaf {
+        node: node(n),
+        digests: None,
+        manifest: None,
+        kind: Kind::Opened,
+        state: State::Open,
+        process: 1,
+        tree: 0,
+    };
+    let mut tree = SetTree::new();
+    let leaves = vec![open(13), open(99)];
+    for leaf in &leaves {
+        tree.push(leaf);
+    }
     let mut chain = Chain::new();
-    let names = ["a", "b"];
-    let list = MemberList::new(
-        names
-            .map(|n| Member {
-                path: n.into(),
-                digests: Digests::of(n.as_bytes()),
-            })
-            .into(),
-    )
-    .unwrap();
-    let bytes = list.encode();
-    chain.link(13, None, &|s| {
-        s.asset.digests = Digests::of(&bytes);
-        s.members = Some(list.head());
-        s.origin = Origin::Registered {
-            name: None,
-            author: None,
-        };
-    });
+    let segment = Segment {
+        prev: empty_head(),
+        leaves,
+    };
     chain
         .shelf
-        .put(Object::Members, Sha256::of(&bytes), bytes.clone());
-    let row = VersionRow {
-        manifest: Some(chain.head().sealed.reference),
-        ..version_row(node(13))
-    };
-    let choice = ManifestChoice {
-        row: Some(row),
-        ..ManifestChoice::default()
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let judge = |files: &[(&str, &str)]| {
-        let entries = files.iter().map(|(name, text)| {
-            let file = dir.path().join(name);
-            std::fs::write(&file, text).unwrap();
-            Entry {
-                path: (*name).into(),
-                open: Box::new(move || File::open(file)),
-            }
-        });
-        code(&verify_set(
-            &chain.shelf,
-            &chain.anchors,
-            &"set".into(),
-            &choice,
-            entries,
-            &mut Memo::default(),
-            &|_, _| {},
-        ))
-    };
-    assert_eq!(judge(&[("a", "a"), ("b", "b")]), 0);
-    assert_eq!(judge(&[("a", "a")]), 7);
-    assert_eq!(judge(&[("a", "a"), ("b", "b"), ("c", "c")]), 7);
-    assert_eq!(judge(&[("a", "a"), ("b", "B")]), 4);
-    for at in 0..bytes.len() {
-        let mut bad = bytes.clone();
-        bad[at] ^= 1;
-        chain.shelf.put(Object::Members, Sha256::of(&bytes), bad);
-        assert_ne!(
-            judge(&[("a", "a"), ("b", "b")]),
-            0,
-            "byte {at} of the member list"
-        );
-    }
+        .put(Object::Inputs, tree.head().root, segment.encode());
+    chain.link(13, None, &|s| s.input_set = tree.head());
+    let v = chain.judge_by(&content(13), chain.last_choice());
+    assert_eq!((code(&v), v.checks.inputs), (0, Tier::Warning), "{v:?}");
+    assert!(
+        v.reasons[0].text.starts_with("1 inputs were not finished"),
+        "only the other one: {v:?}"
+    );
+    // As an ingredient, with or without a manifest, it is nonsense.
+    chain.link(
+        14,
+        Some((Digests::of(b"x"), chain.head().sealed.reference)),
+        &|s| s.inputs[0].node = node(14),
+    );
+    assert_eq!(code(&chain.judge_by(&content(14), chain.last_choice())), 8);
 }
 
 #[test]
-fn a_bundle_verifies_without_the_store_and_not_when_it_was_changed() {
+fn a_file_that_was_still_held_passes_with_a_warning_and_never_with_a_tick() {
+    let chain = Chain::with(|s| s.quiet = Quiet::Held);
+    let v = chain.judge(&content(DEPTH));
+    assert_eq!(
+        (code(&v), v.checks.completeness),
+        (0, Tier::Warning),
+        "{v:?}"
+    );
+    assert!(
+        v.reasons
+            .iter()
+            .any(|r| r.text.contains("still held it open")),
+        "{v:?}"
+    );
+}
+
+/// The index is not signed: that a file is excluded or empty is only believed when there is nothing to hold against it.
+#[test]
+fn a_row_that_says_excluded_hides_no_tampering_of_a_file_with_a_manifest() {
     let chain = Chain::new();
-    let root = chain.head().sealed.reference.sha256;
-    let mut tar = Vec::new();
-    write(&chain.shelf, &root, &Disclose::Nothing, &mut tar).unwrap();
-    let mut again = Vec::new();
-    write(&chain.shelf, &root, &Disclose::Nothing, &mut again).unwrap();
-    assert_eq!(tar, again, "the same store gives the same bytes");
-    let judge = |bundle: &Bundle| {
-        let choice = ManifestChoice {
-            given: bundle.manifest().map(<[u8]>::to_vec),
+    for state in [State::Excluded, State::Empty, State::Unattested] {
+        let row = VersionRow {
+            state,
+            ..chain.row()
+        };
+        let choice = || ManifestChoice {
+            row: Some(row.clone()),
             ..ManifestChoice::default()
         };
-        let subject = Subject {
-            path: "model.pt".into(),
-            content: Content::Digests(Digests::of(&content(DEPTH))),
-        };
-        code(&verify(
-            bundle,
-            &chain.anchors,
-            subject,
-            &choice,
-            &mut Memo::default(),
-            &|_, _| {},
-        ))
-    };
-    assert_eq!(judge(&Bundle::read(&tar[..]).unwrap()), 0);
-    for at in (0..tar.len()).step_by(509) {
-        let mut bad = tar.clone();
-        bad[at] ^= 4;
-        // What the change did not reach, for example padding, may still pass; nothing may panic, and no object may be another.
-        if let Ok(bundle) = Bundle::read(&bad[..]) {
-            assert!(
-                bundle
-                    .manifest()
-                    .is_none_or(|m| Sha256::of(m) == bundle.root())
-            );
-        }
+        assert_eq!(code(&chain.judge_by(b"tampered", choice())), 4, "{state}");
+        assert_eq!(code(&chain.judge_by(b"", choice())), 4, "{state}");
     }
-    assert!(Bundle::read(&tar[..tar.len() / 2]).is_err());
+    let bare = VersionRow {
+        state: State::Excluded,
+        ..version_row(node(50))
+    };
+    let choice = ManifestChoice {
+        row: Some(bare),
+        ..ManifestChoice::default()
+    };
+    assert_eq!(
+        chain.judge_by(b"a lock file", choice).verdict,
+        Outcome::Skipped,
+        "skipped, not verified"
+    );
+}
+
+#[test]
+fn content_that_was_sealed_elsewhere_is_verified_and_said_to_be_that() {
+    let chain = Chain::new();
+    let raw = VersionRow {
+        state: State::Unattested,
+        ..version_row(node(50))
+    };
+    let choice = ManifestChoice {
+        row: Some(raw),
+        ..ManifestChoice::default()
+    };
+    let v = chain.judge_by(&content(4), choice);
+    assert_eq!(code(&v), 0);
+    assert!(
+        v.reasons
+            .iter()
+            .any(|r| r.text.contains("sealed elsewhere")),
+        "{v:?}"
+    );
 }
