@@ -25,6 +25,7 @@ pub(crate) struct Found {
 }
 
 /// What was named.
+#[allow(clippy::large_enum_variant, reason = "one at a time, soon taken apart")]
 pub(crate) enum What {
     /// A file that is there, or was: the version that the path stands for, when one is known.
     File {

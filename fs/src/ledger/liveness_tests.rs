@@ -125,12 +125,11 @@ impl World {
                 let w = self.writers.swap_remove(at);
                 self.b.release(w.handle, w.file);
             }
-            Op::Read { file, run }
-                if self.b.files.contains_key(&file) => {
-                    let by = who(run, 9);
-                    let handle = self.b.open(file, READ, by);
-                    self.b.release(handle, file);
-                }
+            Op::Read { file, run } if self.b.files.contains_key(&file) => {
+                let by = who(run, 9);
+                let handle = self.b.open(file, READ, by);
+                self.b.release(handle, file);
+            }
             Op::Tick => self.tick(),
             Op::Digest { at } => {
                 // A lease is not to be had while somebody writes.
