@@ -212,7 +212,10 @@ impl Observer for Engine {
 
     fn unlinked(&self, file: FileKey, path: &Path, last: bool, _caller: Caller) {
         let path = PathBytes::from(path);
-        self.step(|l| l.unlinked(file, &path, last));
+        let unwanted = self.step(|l| l.unlinked(file, &path, last));
+        if unwanted && let Some(pool) = self.pool() {
+            pool.cancel(file, LET_GO);
+        }
         if last {
             let _ = self.scribe.send(Work::Gone(path));
         } else {

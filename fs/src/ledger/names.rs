@@ -1,8 +1,9 @@
 //! Names follow the inode: renames, links and deletions.
 
 use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::vocabulary::State;
 
-use super::Ledger;
+use super::{Ledger, Phase};
 use crate::vfs::observer::FileKey;
 
 impl Ledger {
@@ -73,30 +74,45 @@ impl Ledger {
         }
     }
 
-    /// A name is gone; `last` when no name is left.
-    pub fn unlinked(&mut self, file: FileKey, path: &PathBytes, last: bool) {
+    /// A name is gone; `last` when no name is left. True when nobody wants the file's digest any more: a worker that reads it
+    /// would only keep its space from being free.
+    pub fn unlinked(&mut self, file: FileKey, path: &PathBytes, last: bool) -> bool {
         if self.by_path.get(&path.0) == Some(&file) {
             self.by_path.remove(&path.0);
         }
         if last {
-            self.lost_name(file);
-        } else if let Some(other) = self
+            return self.lost_name(file);
+        }
+        if let Some(other) = self
             .by_path
             .iter()
             .find_map(|(p, k)| (*k == file).then(|| p.clone()))
         {
             self.rename_file(file, path, PathBytes(other));
         }
+        false
     }
 
-    fn lost_name(&mut self, file: FileKey) {
+    fn lost_name(&mut self, file: FileKey) -> bool {
         let Some(f) = self.files.get_mut(&file) else {
-            return;
+            return false;
         };
         f.gone = true;
-        if let Some(ix) = f.current.map(|c| self.real(c)) {
-            self.at(ix).gone = true;
+        let Some(ix) = f.current.map(|c| self.real(c)) else {
+            return false;
+        };
+        self.at(ix).gone = true;
+        let node = &self.nodes[ix.0 as usize];
+        let unwanted = node.excluded
+            && !node.used
+            && node.authored.is_some()
+            && matches!(node.phase, Phase::Digesting | Phase::Held);
+        if unwanted {
+            self.at(ix).attempt += 1;
+            self.settle(ix, State::Excluded, None);
+        } else {
             self.tell(ix);
         }
+        unwanted
     }
 }

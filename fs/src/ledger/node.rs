@@ -114,6 +114,8 @@ pub(super) struct Node {
     pub gone: bool,
     /// A run other than its writer's used it.
     pub shared: bool,
+    /// Some run used it.
+    pub used: bool,
     /// Left out by configuration.
     pub excluded: bool,
     /// Why it is in its state, when a person would ask.
@@ -147,6 +149,7 @@ impl Node {
             adopted: false,
             gone: false,
             shared: false,
+            used: false,
             excluded: false,
             reason: None,
             dependents: Vec::new(),

@@ -154,6 +154,7 @@ impl Ledger {
                 .and_then(|f| f.writing.as_ref())
                 .map(|w| w.who.run),
         };
+        self.at(node).used = true;
         if writer.is_some_and(|run| run != who.run) {
             self.at(node).shared = true;
         }
