@@ -19,13 +19,19 @@ const LET_GO: Duration = Duration::from_millis(100);
 impl Engine {
     fn who(&self, caller: Caller, writing: bool) -> Vec<Who> {
         let who = self.callers.resolve(caller, writing);
-        for merge in self.callers.take_merges() {
-            self.step(|l| l.merge(&merge));
-        }
+        self.join();
         for who in &who {
             self.facts.learn(&self.callers, who);
         }
         who
+    }
+
+    /// Tells the ledger of runs between which data goes. Nobody goes on with the place that a join gave it before the ledger knows of it.
+    fn join(&self) {
+        let _in_order = lock(&self.joining);
+        for merge in self.callers.take_merges() {
+            self.step(|l| l.merge(&merge));
+        }
     }
 
     fn opening(&self, o: &Opened<'_>) -> Opening {
@@ -111,8 +117,13 @@ impl Observer for Engine {
 
     fn flushed(&self, handle: HandleId, caller: Caller, now: &FileIdentity) {
         let (who, closed, status) = self.callers.closing(caller);
-        self.facts.learn(&self.callers, &who);
         let for_shell = self.for_shell(handle, &who);
+        // `{ a; b; } > out`: both wrote it.
+        if for_shell && let Some(first) = lock(&self.ledger).heir(handle) {
+            self.callers.write_on(first, &who);
+        }
+        self.join();
+        self.facts.learn(&self.callers, &who);
         let flush = Flush {
             handle,
             who,

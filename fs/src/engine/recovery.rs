@@ -23,7 +23,9 @@ pub(super) fn next_version(index: u64, records: &[Record], node: NodeId) -> u64 
     for record in records {
         let id = match record {
             Record::Ended { row, .. } => row.node,
-            Record::Settled { version, .. } => NodeRef::Version(*version),
+            Record::Settled { version, .. } | Record::Withdrawn { version } => {
+                NodeRef::Version(*version)
+            }
             Record::Used(u) => match u.node {
                 Some(node) => node,
                 None => continue,
@@ -58,6 +60,9 @@ fn sort(records: Vec<Record>) -> Left {
                     left.runs.insert(run.id, run);
                 }
                 left.ended.insert(row.node, row);
+            }
+            Record::Withdrawn { version } => {
+                left.ended.remove(&NodeRef::Version(version));
             }
             Record::Settled { version, manifest } => {
                 left.settled.insert(NodeRef::Version(version), manifest);

@@ -37,6 +37,8 @@ pub enum Effect {
     Used(Box<RawUse>),
     /// A version has ended: journal it before anybody is told that close(2) worked.
     Ended(Box<VersionRow>),
+    /// A version that was said to have ended is none: its bytes are those of the one before it.
+    Withdrawn(VersionId),
     /// Every input of a version is settled: sign it.
     Seal(Box<Plan>),
 }

@@ -171,7 +171,7 @@ impl Ledger {
                 process: who.process,
                 tree: who.tree,
                 path: path.clone(),
-                node: n.id,
+                node: n.id.filter(|_| !n.undecided()),
                 identity: n.identity,
                 open,
             })));

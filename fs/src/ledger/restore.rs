@@ -1,8 +1,9 @@
 //! What an earlier life left in its journal becomes nodes and uses again.
 
+use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::id::RunId;
 use atlas_manifests::rows::VersionRow;
-use atlas_manifests::vocabulary::{Closed, Cut, State};
+use atlas_manifests::vocabulary::{Closed, Cut, Kind, State};
 
 use super::node::{Authored, Node};
 use super::run::Use;
@@ -26,10 +27,14 @@ const NOWHERE: FileKey = FileKey {
     born: 0,
 };
 
+/// Beyond so many lost records a journal is not damaged but made up.
+const MOST_LOST: u64 = 1 << 16;
+
 impl Ledger {
     /// The uses of a run of an earlier life, in order, with their places kept.
     pub fn restore_uses(&mut self, run: RunId, uses: Vec<Restored>) {
         for r in uses {
+            self.keep_places(run, r.raw.order, r.raw.process, r.raw.tree);
             let node = self.restored_node(&r);
             let path = r.raw.path.clone();
             let uses = self.runs.entry(run).or_default();
@@ -42,6 +47,31 @@ impl Ledger {
                 open: r.raw.open,
             });
         }
+    }
+
+    /// A use whose record was damaged keeps its place: those after it must not move before a cut that they came after, and nobody
+    /// may think that it never was.
+    fn keep_places(&mut self, run: RunId, until: u64, process: u32, tree: u32) {
+        let missing = until.saturating_sub(self.uses_of(run));
+        for _ in 0..missing.min(MOST_LOST) {
+            let node = self.lost_node();
+            self.runs.entry(run).or_default().list.push(Use {
+                node,
+                kind: Kind::Opened,
+                process,
+                tree,
+                path: PathBytes::default(),
+                open: false,
+            });
+        }
+    }
+
+    fn lost_node(&mut self) -> NodeIx {
+        let ix = self.add(Node::new(NOWHERE, PathBytes::default(), Phase::Digesting));
+        self.name(ix);
+        let why = "the record of this use was damaged";
+        self.settle(ix, State::Superseded, Some(why.to_owned()));
+        ix
     }
 
     fn restored_node(&mut self, r: &Restored) -> NodeIx {
@@ -86,6 +116,7 @@ impl Ledger {
     /// A version that had ended. `file`: the file, when it still holds the version's bytes.
     pub fn restore_ended(&mut self, row: &VersionRow, file: Option<FileKey>) {
         let Some(run) = row.run else { return };
+        self.keep_places(run, row.inputs, row.process, row.tree);
         let known = self.nodes.iter().position(|n| n.id == Some(row.node));
         let ix = match known {
             Some(at) => NodeIx(u32::try_from(at).unwrap_or(u32::MAX)),
