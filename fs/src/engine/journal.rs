@@ -14,7 +14,7 @@ use atlas_manifests::id::{InstanceId, VersionId};
 use atlas_manifests::rows::{RunRow, VersionRow};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::RawUse;
+use crate::ledger::{Place, RawUse};
 
 /// One line.
 #[allow(
@@ -33,6 +33,8 @@ pub(crate) enum Record {
         /// Its run.
         run: Option<RunRow>,
     },
+    /// A settled content has another name, or is identified differently.
+    Moved(Place),
     /// A version that was said to have ended turned out to be none.
     Withdrawn {
         /// The version.

@@ -259,6 +259,10 @@ impl Engine {
                 self.journal.push(&Record::Ended { row: *row, run });
                 return;
             }
+            Effect::Moved(place) => {
+                self.journal.push(&Record::Moved(*place));
+                return;
+            }
             Effect::Withdrawn(version) => {
                 self.journal.push(&Record::Withdrawn { version });
                 return;

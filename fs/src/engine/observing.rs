@@ -200,6 +200,7 @@ impl Observer for Engine {
         let _ = self.scribe.send(Work::Renamed(from.clone(), to.clone()));
         self.step(|l| l.renamed(&from, &to, replaced));
         self.refresh(moved);
+        self.settle_journal();
     }
 
     fn exchanged(&self, a: &Path, b: &Path, _caller: Caller) {
@@ -214,6 +215,7 @@ impl Observer for Engine {
         for file in moved {
             self.refresh(file);
         }
+        self.settle_journal();
     }
 
     fn linked(&self, file: FileKey, path: &Path) {
@@ -233,6 +235,7 @@ impl Observer for Engine {
 
     fn restated(&self, file: FileKey, before: &FileIdentity, now: &FileIdentity) {
         self.step(|l| l.restated(file, before, *now));
+        self.settle_journal();
     }
 
     fn attribute(

@@ -362,12 +362,6 @@ impl Ledger {
         self.tell(ix);
     }
 
-    fn journal_ended(&mut self, ix: NodeIx) {
-        if let Some(row) = self.nodes[ix.0 as usize].row(|i| self.id_of(i)) {
-            self.effects.push(Effect::Ended(Box::new(row)));
-        }
-    }
-
     /// A read handle that stays open across the end of a version uses that version too;
     /// and other runs that read it unfinished have used what it became.
     fn readers_go_on(&mut self, key: FileKey, node: NodeIx) {

@@ -14,6 +14,7 @@ mod node;
 mod observe;
 mod plan;
 mod recognise;
+mod record;
 mod restore;
 mod run;
 mod settle;
@@ -25,7 +26,7 @@ use atlas_manifests::id::{NodeId, NodeRef, RunId, VersionId};
 use atlas_manifests::rows::{FileIdentity, UseRow, VersionRow};
 use atlas_manifests::vocabulary::State;
 
-pub use self::effect::{Effect, Plan, RawUse};
+pub use self::effect::{Effect, Place, Plan, RawUse};
 pub use self::event::{Digested, Flush, Known, Opening, Undigested};
 pub use self::node::{NodeIx, Phase, Ticket};
 pub use self::restore::Restored;

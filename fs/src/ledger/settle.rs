@@ -269,6 +269,7 @@ impl Ledger {
         if self.nodes[ix.0 as usize].identity == Some(*before) {
             self.at(ix).identity = Some(now);
             self.tell(ix);
+            self.journal_place(ix);
         }
     }
 
@@ -288,6 +289,7 @@ impl Ledger {
         if (then.size, then.mtime) == (now.size, now.mtime) && then.ctime != now.ctime {
             node.identity = Some(now);
             self.tell(ix);
+            self.journal_place(ix);
         }
     }
 

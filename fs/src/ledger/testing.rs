@@ -292,7 +292,7 @@ impl Bench {
                 Effect::Withdrawn(version) => {
                     self.journal.remove(&NodeRef::Version(version).to_string());
                 }
-                Effect::Used(_) => {}
+                Effect::Used(_) | Effect::Moved(_) => {}
             }
         }
     }
