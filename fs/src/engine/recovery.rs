@@ -74,8 +74,24 @@ fn sort(records: Vec<Record>) -> Left {
             }
         }
     }
-    let Left { ended, settled, .. } = &mut left;
-    ended.retain(|node, _| !settled.contains_key(node));
+    let Left {
+        ended,
+        settled,
+        places,
+        ..
+    } = &mut left;
+    // Renamed after its statement was written down, and sealed then: the store knows the old name.
+    for node in settled.keys() {
+        if let Some(row) = ended.remove(node)
+            && let (Some(path), Some(identity)) = (row.path, row.identity)
+        {
+            places.entry(*node).or_insert(Place {
+                node: *node,
+                path,
+                identity,
+            });
+        }
+    }
     left
 }
 

@@ -48,6 +48,8 @@ pub struct Ledger {
     runs: HashMap<RunId, Uses>,
     merged: HashMap<RunId, (RunId, u32)>,
     effects: Vec<Effect>,
+    /// Nodes of earlier lives, by name.
+    restored: HashMap<NodeRef, NodeIx>,
     /// Ends of versions so far.
     ends: u64,
     /// Versions that ended and have not come to rest.
@@ -81,6 +83,7 @@ impl Ledger {
             runs: HashMap::new(),
             merged: HashMap::new(),
             effects: Vec::new(),
+            restored: HashMap::new(),
             ends: 0,
             unsettled: BTreeSet::new(),
             counts: Counts::default(),

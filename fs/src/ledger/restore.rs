@@ -46,6 +46,9 @@ impl Ledger {
                 path,
                 open: r.raw.open,
             });
+            // The index learns of uses a little later than the journal: perhaps it never did.
+            let place = uses.list.len() - 1;
+            self.tell_use(run, place);
         }
     }
 
@@ -75,10 +78,8 @@ impl Ledger {
     }
 
     fn restored_node(&mut self, r: &Restored) -> NodeIx {
-        if let Some(id) = r.raw.node
-            && let Some(at) = self.nodes.iter().position(|n| n.id == Some(id))
-        {
-            return NodeIx(u32::try_from(at).unwrap_or(u32::MAX));
+        if let Some(at) = r.raw.node.and_then(|id| self.restored.get(&id)) {
+            return *at;
         }
         let mut node = Node::new(
             r.file.unwrap_or(NOWHERE),
@@ -96,7 +97,11 @@ impl Ledger {
             node.phase = Phase::Settled(known.state);
         }
         let open = r.known.is_none();
+        let id = node.id;
         let ix = self.add(node);
+        if let Some(id) = id {
+            self.restored.insert(id, ix);
+        }
         if open && r.file.is_some() && r.raw.node.is_none() {
             self.want_digest(ix, false);
         } else if open && r.raw.node.is_none() {
@@ -117,21 +122,21 @@ impl Ledger {
     pub fn restore_ended(&mut self, row: &VersionRow, file: Option<FileKey>) {
         let Some(run) = row.run else { return };
         self.keep_places(run, row.inputs, row.process, row.tree);
-        let known = self.nodes.iter().position(|n| n.id == Some(row.node));
-        let ix = match known {
-            Some(at) => NodeIx(u32::try_from(at).unwrap_or(u32::MAX)),
+        let ix = match self.restored.get(&row.node) {
+            Some(at) => *at,
             None => self.add(Node::new(
                 NOWHERE,
                 row.path.clone().unwrap_or_default(),
                 Phase::Digesting,
             )),
         };
-        let find = |ledger: &Self, id| {
-            let at = ledger.nodes.iter().position(|n| n.id == Some(id))?;
-            Some(NodeIx(u32::try_from(at).unwrap_or(u32::MAX)))
-        };
-        let parent = row.parent.and_then(|p| find(self, p));
-        let copied = row.copied.iter().filter_map(|c| find(self, *c)).collect();
+        self.restored.insert(row.node, ix);
+        let parent = row.parent.and_then(|p| self.restored.get(&p).copied());
+        let copied = row
+            .copied
+            .iter()
+            .filter_map(|c| self.restored.get(c).copied())
+            .collect();
         let ended = self.end_of(ix);
         let node = self.at(ix);
         node.id = Some(row.node);
