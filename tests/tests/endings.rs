@@ -61,6 +61,17 @@ both! {
         mount.verify("out", 0);
     }
 
+    /// The command of a redirect closed properly, and then its shell was killed before it could write the rest.
+    fn a_redirect_whose_shell_was_killed_says_killed(io) {
+        let lab = Lab::new();
+        lab.put("in", b"i");
+        let mount = lab.mount(Options::new(io));
+        mount.job(&["bash", "-c", "bash -c 'cat in; kill -9 $$' > out; true"]).ok();
+        mount.sync();
+        assert_eq!(closed(&mount, "out"), "killed");
+        mount.verify("out", 7);
+    }
+
     /// The status of an exit is kept: a trainer that exits 3 has said something.
     fn a_failed_exit_keeps_its_status(io) {
         let lab = Lab::new();

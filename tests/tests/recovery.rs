@@ -35,6 +35,37 @@ open('big', 'wb').write(bytes(30_000_000))",
         assert!(lineage.node("first").1.attested);
     }
 
+    /// Checkpoints are written aside and renamed: what the journal says of them must still be found under the final name.
+    fn checkpoints_renamed_before_a_crash_are_sealed_after_it_with_their_inputs(io) {
+        let lab = Lab::new();
+        lab.put("in", b"i");
+        let mount = lab.mount(Options::new(io));
+        mount.python(
+            "import os
+os.mkdir('tmp')
+prev = 'in'
+for i in range(60):
+    data = open(prev, 'rb').read() + b'%d,' % i
+    open('tmp/w', 'wb').write(data)
+    os.rename('tmp/w', f'ckpt{i}')
+    prev = f'ckpt{i}'
+os.mkdir('part')
+open('part/out', 'wb').write(open(prev, 'rb').read() + b'end')
+os.rename('part', 'whole')
+os.utime('whole/out', (1, 1))",
+        ).ok();
+        mount.crash();
+        let mount = lab.mount(Options::new(io));
+        mount.sync();
+        for name in ["ckpt0", "ckpt31", "ckpt59", "whole/out"] {
+            assert_eq!(mount.lineage(name).root().state, "sealed", "{name}");
+            mount.verify(name, 0);
+        }
+        let before: std::collections::BTreeSet<_> = (0..31).map(|i| format!("ckpt{i}")).chain(["in".to_owned()]).collect();
+        assert_eq!(mount.lineage("ckpt31").inputs(), before);
+        assert_eq!(mount.lineage("whole/out").inputs().len(), 61);
+    }
+
     /// Ten crashes in the middle of work: no seal is lost, none is wrong, and the mount comes up each time.
     fn crashes_in_the_middle_of_work_lose_no_seal(io) {
         let lab = Lab::new();

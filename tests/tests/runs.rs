@@ -43,6 +43,40 @@ both! {
     }
 }
 
+/// What a declared command leaves running is still its: also where no cgroup may be made, and after `atlasctl run` has ended.
+#[test]
+fn what_a_declared_command_leaves_in_the_background_belongs_to_its_run() {
+    let lab = Lab::new();
+    lab.put("in", b"i\n");
+    let mount = lab.mount(Options::new(Io::Passthrough));
+    let public = lab.scratch().join("atlasctl");
+    fs::copy(sandbox::program("atlasctl"), &public).unwrap();
+    let script =
+        "(until test -e go; do sleep 0.05; done; cat in > out; : > done) > /dev/null 2>&1 & exit 0";
+    mount
+        .job(&[
+            public.to_str().unwrap(),
+            "run",
+            "--name",
+            "left",
+            "--",
+            "sh",
+            "-c",
+            script,
+        ])
+        .ok();
+    mount
+        .sh(": > go; until test -e done; do sleep 0.05; done")
+        .ok();
+    mount.sync();
+    let lineage = mount.lineage("out");
+    assert_eq!(lineage.inputs(), names(["in"]));
+    let run = lineage.root().run.clone();
+    let runs = lineage.json["runs"].as_array().unwrap();
+    let named = runs.iter().find(|r| r["id"].as_str() == run.as_deref());
+    assert_eq!(named.unwrap()["name"], "left", "{}", lineage.json);
+}
+
 #[test]
 fn a_command_that_cannot_be_run_has_the_shells_codes() {
     let lab = Lab::new();

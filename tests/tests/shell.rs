@@ -94,6 +94,21 @@ both! {
         assert_eq!(files_with_manifests(&lab), 1);
     }
 
+    /// touch, chmod and cp -p come right behind the close, often before the digest: whose the file is must not depend on that.
+    fn a_touch_right_after_the_close_takes_no_input_away(io) {
+        let lab = Lab::new();
+        lab.put("in", b"i");
+        let mount = lab.mount(Options::new(io));
+        mount.sh("for i in 1 2 3 4 5 6 7 8; do head -c 3000000 /dev/zero | cat in - > out$i; touch out$i; chmod 600 out$i; done").ok();
+        mount.sync();
+        for i in 1..=8 {
+            let lineage = mount.lineage(&format!("out{i}"));
+            assert_eq!(lineage.inputs(), names(["in"]), "{}", lineage.json);
+            assert_eq!(lineage.root().state, "sealed");
+        }
+        assert_eq!(files_with_manifests(&lab), 8);
+    }
+
     /// Debian's sh opens redirects itself and then starts the command: the command is the writer, and reads what it was given.
     fn a_redirect_of_the_shell_belongs_to_the_command(io) {
         let lab = Lab::new();

@@ -13,7 +13,6 @@ mod sweep;
 mod threads;
 mod watch;
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +27,7 @@ pub use seen::Seen;
 
 pub(crate) use proc::{HOST, identity, key, root_of};
 
+use pipes::Flow;
 use registry::Registry;
 use threads::Threads;
 
@@ -63,15 +63,17 @@ pub struct Who {
     pub tgid: Tgid,
 }
 
-/// Two runs turned out to be one, because their trees share a pipe.
+/// What one run used, another has used: data went from the one to the other through pipes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Merge {
-    /// This run is no more.
+    /// Whose uses they were. This run is no more, unless they are copied.
     pub absorbed: RunId,
-    /// This older one has its processes and uses.
+    /// Who has them now: an older run, which the other turned out to be, or one that goes on with what the other left.
     pub into: RunId,
-    /// Process `n` of the absorbed run is process `n + processes` now. Tree numbers stay as they are.
+    /// Process `n` of the absorbed run is process `n + processes` now.
     pub processes: u32,
+    /// It stays what it was: its uses are copied, to this tree of the other. Else tree numbers stay as they are.
+    pub copy: Option<u32>,
 }
 
 /// Everybody who makes requests. All methods may be called from any thread; none waits for anything but /proc.
@@ -156,14 +158,18 @@ impl Callers {
             return self.vanished();
         };
         let standard = proc::standard_pipes(key.tgid);
-        let pipes = connected(key, decision.root, &decision.shells);
+        let flow = connected(key, decision.root, &decision.shells);
+        // What a run is called is what was started, not the worker of it that came to the mount first.
+        let origin = (decision.root != key && !self.registry().has(&decision.source))
+            .then(|| proc::seen(decision.root, c.uid, c.gid))
+            .filter(|s| proc::key(s.key.tgid.0) == Some(s.key) && s.exe.is_some());
         self.registry()
-            .admit(seen, &decision, &pipes, standard, &now())
+            .admit(seen, origin, &decision, &flow, standard, &now())
     }
 
     /// A known process opens for writing, or ends a version: it may have called execve(2), or got other pipes.
     fn look_again(&self, key: ProcessKey, c: Caller) {
-        let (old, shells, root, standard) = {
+        let (old, shells, root, standard, unfinished) = {
             let registry = self.registry();
             let Some(p) = registry.processes.get(&key) else {
                 return;
@@ -173,6 +179,7 @@ impl Callers {
                 p.shells.clone(),
                 p.root,
                 p.standard.clone(),
+                p.unfinished,
             )
         };
         if let Some((exe, argv)) = proc::program(key.tgid)
@@ -183,9 +190,9 @@ impl Callers {
         }
         if !shells.is_empty() {
             let pipes_now = proc::standard_pipes(key.tgid);
-            if pipes_now != standard {
-                let pipes = connected(key, root, &shells);
-                self.registry().connect(key, &pipes, pipes_now);
+            if unfinished || pipes_now != standard {
+                let flow = connected(key, root, &shells);
+                self.registry().connect(key, &flow, pipes_now);
             }
         }
     }
@@ -281,19 +288,22 @@ impl Callers {
     /// Ends a declared run with its exit status (128 + signal for a signal). Only the process that declared it may.
     pub fn finish(&self, run: RunId, peer_pid: i32, exit: i32) -> Result<(), String> {
         let peer = key(peer_pid);
-        let mut registry = self.registry();
-        let Some(found) = registry.run_mut(run) else {
-            return Err(format!(
-                "no open run {run}: it has ended, or another instance of the daemon began it"
-            ));
+        let by = match self.registry().run(run) {
+            Some(found) => found.by,
+            None => {
+                return Err(format!(
+                    "no open run {run}: it has ended, or another instance of the daemon began it"
+                ));
+            }
         };
-        if found.by.is_none() || found.by != peer {
+        let Some(by) = by.filter(|by| Some(*by) == peer) else {
             return Err(format!(
                 "run {run} was not declared by process {peer_pid}: only the process that declared a run may finish it"
             ));
-        }
-        found.finished = true;
-        found.row.exit = Some(exit);
+        };
+        // They are below their subreaper for as long as it waits for our answer.
+        let left = proc::descendants(by.tgid);
+        self.registry().finish(run, exit, left);
         Ok(())
     }
 
@@ -336,7 +346,12 @@ impl Callers {
         })
     }
 
-    /// Runs that became one since the last call. What is recorded of the absorbed one belongs to the other.
+    /// A command goes on with the file that another had written to, because a shell gave it the same descriptor.
+    pub fn write_on(&self, first: RunId, second: &Who) {
+        self.registry().write_on(first, second);
+    }
+
+    /// Runs between which data was found to go since the last call. What is recorded of the absorbed one belongs to the other.
     pub fn take_merges(&self) -> Vec<Merge> {
         self.registry().take_merges()
     }
@@ -361,9 +376,14 @@ impl Callers {
 }
 
 /// All pipes that lead to or from a process through its tree's root, the shells above it and their other children.
-fn connected(key: ProcessKey, root: ProcessKey, shells: &[ProcessKey]) -> BTreeSet<u64> {
+fn connected(key: ProcessKey, root: ProcessKey, shells: &[ProcessKey]) -> Flow {
     let Some(topmost) = shells.last() else {
-        return BTreeSet::new();
+        // Whoever started it is gone, or is no shell; what it reads still came from somewhere.
+        let own: Vec<_> = proc::standard_pipes(key.tgid)
+            .into_iter()
+            .filter(|e| !e.writes)
+            .collect();
+        return pipes::flow(&own, &[], &[], &[]);
     };
     let mut own = proc::pipes(key.tgid);
     if root != key {
@@ -375,16 +395,16 @@ fn connected(key: ProcessKey, root: ProcessKey, shells: &[ProcessKey]) -> BTreeS
     if let Some(starter) = proc::stat(topmost.tgid.0) {
         outside.extend(proc::pipes(Tgid(starter.ppid)));
     }
-    if own.iter().all(|p| outside.contains(p)) {
-        return BTreeSet::new();
+    let outside: Vec<u64> = outside.into_iter().map(|e| e.pipe).collect();
+    if own.iter().all(|e| outside.contains(&e.pipe)) {
+        return pipes::flow(&own, &[], &[], &outside);
     }
-    let others: Vec<Vec<u64>> = shells
-        .iter()
-        .map(|s| s.tgid)
-        .chain(proc::children(shells, root.tgid))
+    let above: Vec<_> = shells.iter().map(|s| proc::pipes(s.tgid)).collect();
+    let beside: Vec<_> = proc::children(shells, root.tgid)
+        .into_iter()
         .map(proc::pipes)
         .collect();
-    pipes::component(&own, &others, &outside)
+    pipes::flow(&own, &above, &beside, &outside)
 }
 
 /// RFC 3339, UTC, to the millisecond.

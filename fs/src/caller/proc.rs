@@ -3,6 +3,7 @@
 //! No call opens, walks or stats a path of the job: links are read as text, and the one stat of an executable asks the
 //! kernel for what it has cached, so that none of it can become a request to our own mount.
 
+use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -13,6 +14,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, readlinkat, statx};
 
 use super::ancestry::{Ancestor, Snapshot};
 use super::parse::{self, Stat, Status};
+use super::pipes::End;
 use super::seen::Seen;
 use super::{ProcessKey, Tgid, Tid, argv, cgroup};
 
@@ -210,32 +212,36 @@ pub(crate) fn cgroups(pid: i32) -> Vec<String> {
 }
 
 /// The pipes at standard input, output and error.
-pub(crate) fn standard_pipes(tgid: Tgid) -> Vec<u64> {
+pub(crate) fn standard_pipes(tgid: Tgid) -> Vec<End> {
     (0..3)
-        .filter_map(|fd| parse::pipe(&link(&format!("/proc/{}/fd/{fd}", tgid.0))?))
+        .filter_map(|fd| end(&format!("/proc/{}/fd/{fd}", tgid.0)))
         .collect()
 }
 
-/// All pipes of a process, each once.
-pub(crate) fn pipes(tgid: Tgid) -> Vec<u64> {
+/// All ends of pipes of a process, each once.
+pub(crate) fn pipes(tgid: Tgid) -> Vec<End> {
     let Ok(dir) = std::fs::read_dir(format!("/proc/{}/fd", tgid.0)) else {
         return Vec::new();
     };
-    let mut out: Vec<u64> = dir
+    let mut out: Vec<End> = dir
         .flatten()
         .take(MAX_FDS)
-        .filter_map(|d| {
-            parse::pipe(
-                std::fs::read_link(d.path())
-                    .ok()?
-                    .as_os_str()
-                    .as_encoded_bytes(),
-            )
-        })
+        .filter_map(|d| end(d.path().to_str()?))
         .collect();
     out.sort_unstable();
     out.dedup();
     out
+}
+
+/// A descriptor, when it is one of a pipe. The mode of its link tells what it was opened for.
+fn end(path: &str) -> Option<End> {
+    let pipe = parse::pipe(&link(path)?)?;
+    let mode = rustix::fs::lstat(path).ok()?.st_mode;
+    Some(End {
+        pipe,
+        reads: mode & 0o400 != 0,
+        writes: mode & 0o200 != 0,
+    })
 }
 
 /// The children of these shells among the pids around `near`. There is no cheaper way: `task/TID/children` needs
@@ -250,6 +256,33 @@ pub(crate) fn children(shells: &[ProcessKey], near: Tgid) -> Vec<Tgid> {
         .filter(|pid| stat(*pid).is_some_and(|s| shells.iter().any(|p| p.tgid.0 == s.ppid)))
         .map(Tgid)
         .collect()
+}
+
+/// All processes below one.
+pub(crate) fn descendants(of: Tgid) -> Vec<ProcessKey> {
+    let Ok(dir) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let mut children: HashMap<i32, Vec<ProcessKey>> = HashMap::new();
+    let pids = dir
+        .flatten()
+        .filter_map(|d| d.file_name().to_str()?.parse::<i32>().ok());
+    for (pid, s) in pids.filter_map(|pid| Some((pid, stat(pid)?))) {
+        let key = ProcessKey {
+            tgid: Tgid(pid),
+            start: s.start,
+        };
+        children.entry(s.ppid).or_default().push(key);
+    }
+    let mut out = children.remove(&of.0).unwrap_or_default();
+    let mut at = 0;
+    while let Some(key) = out.get(at) {
+        // Taken out, so a pid that was used again meanwhile leads round no circle.
+        let below = children.remove(&key.tgid.0).unwrap_or_default();
+        out.extend(below);
+        at += 1;
+    }
+    out
 }
 
 /// Where cgroups are mounted.

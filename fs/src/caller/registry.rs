@@ -1,6 +1,6 @@
 //! Runs and their processes, by number. Pure bookkeeping: whoever calls has looked at /proc before, and says what time it is.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use atlas_manifests::bytes::PathBytes;
@@ -9,7 +9,7 @@ use atlas_manifests::rows::{ProcessRow, RunRow};
 use atlas_manifests::vocabulary::{Confined, RunHow};
 
 use super::ancestry::{Decision, Declaration, Source};
-use super::pipes::Pipes;
+use super::pipes::{End, Flow, Pipes};
 use super::seen::Seen;
 use super::watch::Watch;
 use super::{Merge, ProcessKey, Tgid, Who};
@@ -28,7 +28,9 @@ pub(crate) struct Process {
     /// Root of its tree.
     pub(crate) root: ProcessKey,
     /// Its standard pipes when they were last looked at.
-    pub(crate) standard: Vec<u64>,
+    pub(crate) standard: Vec<End>,
+    /// Its pipeline was still being set up then.
+    pub(crate) unfinished: bool,
 }
 
 /// A run that has not been forgotten.
@@ -40,6 +42,8 @@ pub(crate) struct Run {
     pub(crate) cgroup: Option<String>,
     /// The process that declared it.
     pub(crate) by: Option<ProcessKey>,
+    /// What its command left behind when it was finished: orphans, once the declaring process is gone.
+    left: Vec<ProcessKey>,
     /// A declared run that was finished.
     pub(crate) finished: bool,
     /// Processes and tree roots that are waited for.
@@ -49,6 +53,12 @@ pub(crate) struct Run {
     next_tree: u32,
     /// Whose exit is the run's.
     pub(crate) first: Option<ProcessKey>,
+    /// Whose executable and arguments are the run's.
+    subject: Option<ProcessKey>,
+    /// Runs whose uses it has, with how many processes they had, and where those stand among its own.
+    after: BTreeMap<u64, (u32, u32)>,
+    /// Nobody asks for it any more; it stays for what it wrote into pipes.
+    forgotten: bool,
     /// The number of what cannot be named in it: callers of another pid namespace.
     outside: Option<Who>,
 }
@@ -116,10 +126,10 @@ impl Registry {
         self.runs
             .values()
             .filter(|r| r.row.ended.is_none())
-            .filter_map(|r| {
-                Some(Declaration {
+            .flat_map(|r| {
+                r.by.iter().chain(&r.left).map(|by| Declaration {
                     run: r.row.id,
-                    by: r.by?,
+                    by: *by,
                     cgroup: r.cgroup.clone(),
                 })
             })
@@ -156,11 +166,15 @@ impl Registry {
                 row,
                 cgroup: None,
                 by: None,
+                left: Vec::new(),
                 finished: false,
                 watched: HashMap::new(),
                 trees: HashMap::new(),
                 next_tree: 0,
                 first: None,
+                subject: None,
+                after: BTreeMap::new(),
+                forgotten: false,
                 outside: None,
             },
         );
@@ -185,19 +199,38 @@ impl Registry {
         id
     }
 
+    /// Whether a run has begun here.
+    pub(crate) fn has(&self, source: &Source) -> bool {
+        self.by_source.contains_key(source)
+    }
+
+    /// A declared run's command has ended, and left these processes.
+    pub(crate) fn finish(&mut self, run: RunId, exit: i32, left: Vec<ProcessKey>) {
+        if let Some(run) = self.run_mut(run) {
+            run.finished = true;
+            run.row.exit = Some(exit);
+            for key in &left {
+                run.watched.entry(*key).or_insert_with(|| Watch::new(*key));
+            }
+            run.left = left;
+        }
+    }
+
     /// Gives a process its place: its run by `decision`, or the run that its pipes lead to. A process that has one keeps it.
+    /// `origin` is the root of its tree, when that is another process and the run is new.
     pub(crate) fn admit(
         &mut self,
         seen: Arc<Seen>,
+        origin: Option<Seen>,
         decision: &Decision,
-        pipes: &BTreeSet<u64>,
-        standard: Vec<u64>,
+        flow: &Flow,
+        standard: Vec<End>,
         now: &str,
     ) -> Who {
         if let Some(known) = self.processes.get(&seen.key) {
             return known.who;
         }
-        let (n, tree) = self.place(decision, pipes, now);
+        let (n, tree) = self.place(decision, flow, now);
         let key = seen.key;
         let id = self.id(n);
         let host = super::proc::HOST.clone();
@@ -212,14 +245,16 @@ impl Registry {
         };
         let process = run.row.processes.len() as u32;
         run.row.processes.push(row(process, tree, &seen));
-        if process == 0 {
-            run.row.uid = seen.uid;
+        if run.subject.is_none() {
+            let subject = origin.as_ref().unwrap_or(&seen);
+            run.subject = Some(subject.key);
+            run.row.uid = subject.uid;
             run.row.host = Some(host);
-            run.row.cwd.clone_from(&seen.cwd);
+            run.row.cwd.clone_from(&subject.cwd);
             if run.row.argv.is_empty() {
-                run.row.argv.clone_from(&seen.argv);
+                run.row.argv.clone_from(&subject.argv);
             }
-            run.row.exe.clone_from(&seen.exe);
+            run.row.exe.clone_from(&subject.exe);
             run.row.confined = seen.confined();
         } else {
             run.row.confined = worse(run.row.confined, seen.confined());
@@ -243,6 +278,7 @@ impl Registry {
                 shells: decision.shells.clone(),
                 root: decision.root,
                 standard,
+                unfinished: flow.unfinished,
             },
         );
         who
@@ -263,7 +299,7 @@ impl Registry {
             p.exe.clone_from(&seen.exe);
             p.argv.clone_from(&seen.argv);
         }
-        if who.process == 0 {
+        if run.subject == Some(seen.key) {
             run.row.exe.clone_from(&seen.exe);
             // What was declared stays: `atlasctl run` knows best what it was asked to run.
             if run.row.how != RunHow::Declared {
@@ -356,7 +392,11 @@ impl Registry {
         }
         self.by_source.retain(|_, r| *r != n);
         self.processes.retain(|_, p| p.who.run != id);
-        self.pipes.forget(n);
+        if let Some(oldest) = self.pipes.ended(n)
+            && self.runs.get(&oldest).is_some_and(|r| r.forgotten)
+        {
+            self.remove(oldest);
+        }
     }
 
     /// Drops processes that are gone; their rows stay.
@@ -364,14 +404,22 @@ impl Registry {
         self.processes.retain(|k, _| !gone.contains(k));
     }
 
-    /// Drops an ended run's row.
+    /// Drops an ended run's row, as soon as nobody can read any more what it wrote into pipes.
     pub(crate) fn forget(&mut self, run: RunId) {
         if let Some(n) = self.number(run)
-            && self.runs.get(&n).is_some_and(|r| r.row.ended.is_some())
+            && let Some(found) = self.runs.get_mut(&n)
+            && found.row.ended.is_some()
         {
-            self.runs.remove(&n);
-            self.absorbed.retain(|_, into| *into != n);
+            found.forgotten = true;
+            if !self.pipes.leads_on(n) {
+                self.remove(n);
+            }
         }
+    }
+
+    fn remove(&mut self, n: u64) {
+        self.runs.remove(&n);
+        self.absorbed.retain(|_, into| *into != n);
     }
 }
 

@@ -40,15 +40,19 @@ fn by(source: Source, root: i32) -> Decision {
     }
 }
 
-fn admit(r: &mut Registry, pid: i32, root: i32, pipes: &[u64]) -> Who {
+/// Pipes are written to when their number is positive, read from when it is negative.
+fn flow(pipes: &[i64]) -> Flow {
+    let of = |sign: i64| pipes.iter().filter(move |p| p.signum() == sign);
+    Flow {
+        from: of(-1).map(|p| p.unsigned_abs()).collect(),
+        into: of(1).map(|p| p.unsigned_abs()).collect(),
+        unfinished: false,
+    }
+}
+
+fn admit(r: &mut Registry, pid: i32, root: i32, pipes: &[i64]) -> Who {
     let d = by(Source::Tree(key(root)), root);
-    r.admit(
-        seen(pid),
-        &d,
-        &pipes.iter().copied().collect(),
-        Vec::new(),
-        NOW,
-    )
+    r.admit(seen(pid), None, &d, &flow(pipes), Vec::new(), NOW)
 }
 
 fn registry() -> Registry {
@@ -72,7 +76,7 @@ fn processes_of_one_root_are_one_run_and_are_numbered_in_order_of_touch() {
 fn the_reader_and_the_writer_of_a_pipeline_are_one_run_and_one_tree() {
     let mut r = registry();
     let sort = admit(&mut r, 41, 41, &[1]);
-    let gzip = admit(&mut r, 43, 43, &[1, 2]);
+    let gzip = admit(&mut r, 43, 43, &[-1, -2]);
     assert_eq!((sort.run, sort.tree), (gzip.run, gzip.tree));
     assert!(r.take_merges().is_empty(), "nothing had to be undone");
     let other = admit(&mut r, 50, 50, &[7]);
@@ -87,14 +91,15 @@ fn runs_that_turn_out_to_be_one_keep_every_process_under_a_number_of_its_own() {
     let b0 = admit(&mut r, 51, 51, &[2]);
     let b1 = admit(&mut r, 52, 51, &[]);
     assert_ne!(a0.run, b0.run);
-    let between = admit(&mut r, 60, 60, &[1, 2]);
+    let between = admit(&mut r, 60, 60, &[-1, -2]);
     let merges = r.take_merges();
     assert_eq!(
         merges,
         [Merge {
             absorbed: b0.run,
             into: a0.run,
-            processes: 2
+            processes: 2,
+            copy: None
         }]
     );
     assert_eq!((between.run, between.tree), (a0.run, 0));
@@ -124,13 +129,14 @@ fn pipes_found_later_join_runs_too() {
     let mut r = registry();
     let a = admit(&mut r, 41, 41, &[1]);
     let b = admit(&mut r, 51, 51, &[]);
-    r.connect(key(51), &BTreeSet::from([1]), vec![1]);
+    r.connect(key(51), &flow(&[-1]), Vec::new());
     assert_eq!(
         r.take_merges(),
         [Merge {
             absorbed: b.run,
             into: a.run,
-            processes: 1
+            processes: 1,
+            copy: None
         }]
     );
 }
@@ -139,26 +145,20 @@ fn pipes_found_later_join_runs_too() {
 fn steps_of_a_declared_run_are_trees_of_it_and_never_leave_it() {
     let mut r = registry();
     let run = r.declare(None, None, NOW);
-    let place = |r: &mut Registry, pid: i32, pipes: &[u64]| {
+    let place = |r: &mut Registry, pid: i32, pipes: &[i64]| {
         let d = by(Source::Declared(run), pid);
-        r.admit(
-            seen(pid),
-            &d,
-            &pipes.iter().copied().collect(),
-            Vec::new(),
-            NOW,
-        )
+        r.admit(seen(pid), None, &d, &flow(pipes), Vec::new(), NOW)
     };
     let prepare = place(&mut r, 61, &[]);
     let train = place(&mut r, 62, &[5]);
-    let log = place(&mut r, 63, &[5]);
+    let log = place(&mut r, 63, &[-5]);
     assert_eq!([prepare.run, train.run, log.run], [run; 3]);
     assert_eq!(
         [prepare.tree, train.tree, log.tree],
         [0, 1, 1],
         "a shared pipe is one tree"
     );
-    let outsider = admit(&mut r, 70, 70, &[5]);
+    let outsider = admit(&mut r, 70, 70, &[-5]);
     assert_ne!(
         outsider.run, run,
         "a pipe does not lead into a declared run"
@@ -174,8 +174,52 @@ fn nobody_joins_a_run_that_has_ended() {
     let row = r.run(a.run).unwrap().row.clone();
     assert_eq!((row.exit, row.ended.as_deref()), (Some(3), Some(NOW)));
     assert_ne!(admit(&mut r, 42, 41, &[1]).run, a.run);
-    r.forget(a.run);
-    assert!(r.run(a.run).is_none());
+    assert!(r.take_merges().is_empty(), "both only write");
+    let b = admit(&mut r, 51, 51, &[]);
+    r.end(b.run.n, None, NOW);
+    r.forget(b.run);
+    assert!(r.run(b.run).is_none());
+}
+
+#[test]
+fn who_reads_what_an_ended_run_wrote_is_a_run_of_its_own_with_its_uses() {
+    let mut r = registry();
+    let zcat = admit(&mut r, 41, 41, &[1]);
+    r.end(zcat.run.n, Some(0), NOW);
+    r.forget(zcat.run);
+    let train = admit(&mut r, 51, 51, &[-1]);
+    assert_ne!(train.run, zcat.run);
+    let copied = [Merge {
+        absorbed: zcat.run,
+        into: train.run,
+        processes: 0,
+        copy: Some(train.tree),
+    }];
+    assert_eq!(r.take_merges(), copied);
+    let row = &r.run(train.run).unwrap().row;
+    let numbers: Vec<_> = row.processes.iter().map(|p| (p.number, p.pid)).collect();
+    assert_eq!(numbers, [(0, 41), (1, 51)]);
+    assert_eq!((train.process, row.argv.len()), (1, 1));
+    let worker = admit(&mut r, 52, 51, &[-1]);
+    assert_eq!(worker.run, train.run);
+    assert!(r.take_merges().is_empty(), "once is enough");
+}
+
+#[test]
+fn a_run_is_called_by_what_was_started_and_not_by_its_first_worker() {
+    let mut r = registry();
+    let d = by(Source::Tree(key(40)), 40);
+    let main = Seen {
+        argv: vec!["train.py".into()],
+        ..Seen::clone(&seen(40))
+    };
+    let worker = r.admit(seen(41), Some(main), &d, &Flow::default(), Vec::new(), NOW);
+    let mut after = Seen::clone(&seen(41));
+    after.argv = vec!["worker".into()];
+    r.update(Arc::new(after));
+    let row = &r.run(worker.run).unwrap().row;
+    assert_eq!(row.argv, ["train.py".into()]);
+    assert_eq!(row.processes[0].argv, ["worker".into()]);
 }
 
 #[test]
@@ -210,7 +254,8 @@ fn a_run_is_as_confined_as_its_least_confined_process() {
         ..Seen::clone(&seen(42))
     };
     let d = by(Source::Tree(key(41)), 41);
-    r.admit(Arc::new(root), &d, &BTreeSet::new(), Vec::new(), NOW);
+    let nowhere = Flow::default();
+    r.admit(Arc::new(root), None, &d, &nowhere, Vec::new(), NOW);
     assert_eq!(r.run(a.run).unwrap().row.confined, Confined::Root);
 }
 

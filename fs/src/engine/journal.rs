@@ -1,5 +1,6 @@
 //! What a life of the daemon must not take with it: uses and ended versions, one JSON record a line. Not the index, and never evidence.
 //!
+//! Each line begins with the first half of its record's BLAKE3: a record that a disk or a hand has changed is none.
 //! A record is in the file before close(2) returns to the job. It survives the daemon, not the machine: the page cache holds it.
 //! A torn last line is a record that nobody was promised.
 
@@ -13,7 +14,7 @@ use atlas_manifests::id::{InstanceId, VersionId};
 use atlas_manifests::rows::{RunRow, VersionRow};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::RawUse;
+use crate::ledger::{Place, RawUse};
 
 /// One line.
 #[allow(
@@ -31,6 +32,13 @@ pub(crate) enum Record {
         row: VersionRow,
         /// Its run.
         run: Option<RunRow>,
+    },
+    /// A settled content has another name, or is identified differently.
+    Moved(Place),
+    /// A version that was said to have ended turned out to be none.
+    Withdrawn {
+        /// The version.
+        version: VersionId,
     },
     /// A version is sealed: nothing is left to do but to know it.
     Settled {
@@ -75,9 +83,13 @@ impl Journal {
     /// Queues a record: memory only, so that it may be called with the ledger locked.
     pub(crate) fn push(&self, record: &Record) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if serde_json::to_writer(&mut inner.pending, record).is_ok() {
-            inner.pending.push(b'\n');
-        }
+        let Ok(text) = serde_json::to_vec(record) else {
+            return;
+        };
+        inner.pending.extend_from_slice(&check(&text));
+        inner.pending.push(b' ');
+        inner.pending.extend_from_slice(&text);
+        inner.pending.push(b'\n');
     }
 
     /// Writes what is queued, in one call. A record that cannot be written stays queued.
@@ -93,7 +105,9 @@ impl Journal {
         match inner.file.write_all(&bytes) {
             Ok(()) => Ok(()),
             Err(e) => {
-                inner.pending = bytes;
+                // Some of it may be there: what is written again must not continue a torn line.
+                inner.pending.push(b'\n');
+                inner.pending.extend(bytes);
                 Err(e)
             }
         }
@@ -133,19 +147,34 @@ pub(crate) fn left_behind(dir: &Path, own: InstanceId) -> io::Result<(Vec<Record
     let mut bad = 0u64;
     for (_, path) in &files {
         for line in BufReader::new(File::open(path)?).split(b'\n') {
-            match serde_json::from_slice(&line?) {
-                Ok(record) => records.push(record),
-                Err(_) => bad += 1,
+            let line = line?;
+            match parse(&line) {
+                Some(record) => records.push(record),
+                None => bad += u64::from(!line.is_empty()),
             }
         }
     }
     if bad > 0 {
         tracing::warn!(
             lines = bad,
-            "journal lines of an earlier life could not be read"
+            "journal lines of an earlier life are torn or damaged: what they told is lost, atlasctl register what is unattested"
         );
     }
     Ok((records, files.into_iter().map(|(_, p)| p).collect()))
+}
+
+/// What a line begins with.
+fn check(text: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    let hash = blake3::hash(text);
+    out.copy_from_slice(&hash.to_hex().as_bytes()[..32]);
+    out
+}
+
+fn parse(line: &[u8]) -> Option<Record> {
+    let (said, text) = line.split_at_checked(33)?;
+    let whole = said[32] == b' ' && said[..32] == check(text);
+    serde_json::from_slice(text).ok().filter(|_| whole)
 }
 
 #[cfg(test)]
@@ -179,5 +208,33 @@ mod tests {
             left_behind(dir.path(), a).unwrap().0.is_empty(),
             "our own journal is not left behind"
         );
+    }
+
+    #[test]
+    fn a_changed_line_is_not_believed_and_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::begin(dir.path(), InstanceId([1; 16])).unwrap();
+        let record = |n| Record::Withdrawn {
+            version: VersionId {
+                node: NodeId([3; 16]),
+                n,
+            },
+        };
+        for n in [71, 72, 73] {
+            journal.push(&record(n));
+        }
+        journal.flush().unwrap();
+        let whole = fs::read(&journal.path).unwrap();
+        let start = whole.iter().position(|b| *b == b'\n').unwrap() + 1;
+        let end = start + whole[start..].iter().position(|b| *b == b'\n').unwrap();
+        for at in start..end {
+            for bit in [1, 4] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= bit;
+                fs::write(&journal.path, &bytes).unwrap();
+                let (records, _) = left_behind(dir.path(), InstanceId([2; 16])).unwrap();
+                assert_eq!(records, [record(71), record(73)], "byte {at}");
+            }
+        }
     }
 }

@@ -81,6 +81,8 @@ pub struct Engine {
     handles: DashMap<HandleId, FileKey>,
     /// Who opened each writable handle.
     openers: DashMap<HandleId, Who>,
+    /// Held while the ledger is told of joined runs.
+    joining: Mutex<()>,
     /// Runs that have ended, and when that was seen.
     ended: Mutex<Vec<(Instant, RunId)>>,
     /// Inline mode: what passed through of files that are being written.
@@ -163,6 +165,7 @@ impl Engine {
             holds: Mutex::new(Vec::new()),
             handles: DashMap::new(),
             openers: DashMap::new(),
+            joining: Mutex::new(()),
             ended: Mutex::new(Vec::new()),
             trees: DashMap::new(),
             facts: FactBook::new(programs),
@@ -254,6 +257,14 @@ impl Engine {
             Effect::Ended(row) => {
                 let run = row.run.and_then(|r| self.callers.row(r));
                 self.journal.push(&Record::Ended { row: *row, run });
+                return;
+            }
+            Effect::Moved(place) => {
+                self.journal.push(&Record::Moved(*place));
+                return;
+            }
+            Effect::Withdrawn(version) => {
+                self.journal.push(&Record::Withdrawn { version });
                 return;
             }
             Effect::Version(row) => Work::Version(row),

@@ -19,13 +19,19 @@ const LET_GO: Duration = Duration::from_millis(100);
 impl Engine {
     fn who(&self, caller: Caller, writing: bool) -> Vec<Who> {
         let who = self.callers.resolve(caller, writing);
-        for merge in self.callers.take_merges() {
-            self.step(|l| l.merge(&merge));
-        }
+        self.join();
         for who in &who {
             self.facts.learn(&self.callers, who);
         }
         who
+    }
+
+    /// Tells the ledger of runs between which data goes. Nobody goes on with the place that a join gave it before the ledger knows of it.
+    fn join(&self) {
+        let _in_order = lock(&self.joining);
+        for merge in self.callers.take_merges() {
+            self.step(|l| l.merge(&merge));
+        }
     }
 
     fn opening(&self, o: &Opened<'_>) -> Opening {
@@ -111,8 +117,13 @@ impl Observer for Engine {
 
     fn flushed(&self, handle: HandleId, caller: Caller, now: &FileIdentity) {
         let (who, closed, status) = self.callers.closing(caller);
-        self.facts.learn(&self.callers, &who);
         let for_shell = self.for_shell(handle, &who);
+        // `{ a; b; } > out`: both wrote it.
+        if for_shell && let Some(first) = lock(&self.ledger).heir(handle) {
+            self.callers.write_on(first, &who);
+        }
+        self.join();
+        self.facts.learn(&self.callers, &who);
         let flush = Flush {
             handle,
             who,
@@ -189,6 +200,7 @@ impl Observer for Engine {
         let _ = self.scribe.send(Work::Renamed(from.clone(), to.clone()));
         self.step(|l| l.renamed(&from, &to, replaced));
         self.refresh(moved);
+        self.settle_journal();
     }
 
     fn exchanged(&self, a: &Path, b: &Path, _caller: Caller) {
@@ -203,6 +215,7 @@ impl Observer for Engine {
         for file in moved {
             self.refresh(file);
         }
+        self.settle_journal();
     }
 
     fn linked(&self, file: FileKey, path: &Path) {
@@ -225,6 +238,7 @@ impl Observer for Engine {
 
     fn restated(&self, file: FileKey, before: &FileIdentity, now: &FileIdentity) {
         self.step(|l| l.restated(file, before, *now));
+        self.settle_journal();
     }
 
     fn attribute(

@@ -14,7 +14,7 @@ use atlas_manifests::vocabulary::State;
 
 use super::journal::Record;
 use super::{Engine, Work};
-use crate::ledger::{Known, RawUse, Restored};
+use crate::ledger::{Known, Place, RawUse, Restored};
 use crate::vfs::observer::FileKey;
 
 /// No number is given out twice, even when the index missed the last versions of an earlier life.
@@ -23,7 +23,10 @@ pub(super) fn next_version(index: u64, records: &[Record], node: NodeId) -> u64 
     for record in records {
         let id = match record {
             Record::Ended { row, .. } => row.node,
-            Record::Settled { version, .. } => NodeRef::Version(*version),
+            Record::Settled { version, .. } | Record::Withdrawn { version } => {
+                NodeRef::Version(*version)
+            }
+            Record::Moved(place) => place.node,
             Record::Used(u) => match u.node {
                 Some(node) => node,
                 None => continue,
@@ -44,6 +47,7 @@ struct Left {
     uses: HashMap<RunId, BTreeMap<u64, RawUse>>,
     runs: HashMap<RunId, RunRow>,
     settled: BTreeMap<NodeRef, Sha256>,
+    places: BTreeMap<NodeRef, Place>,
 }
 
 fn sort(records: Vec<Record>) -> Left {
@@ -59,13 +63,35 @@ fn sort(records: Vec<Record>) -> Left {
                 }
                 left.ended.insert(row.node, row);
             }
+            Record::Moved(place) => {
+                left.places.insert(place.node, place);
+            }
+            Record::Withdrawn { version } => {
+                left.ended.remove(&NodeRef::Version(version));
+            }
             Record::Settled { version, manifest } => {
                 left.settled.insert(NodeRef::Version(version), manifest);
             }
         }
     }
-    let Left { ended, settled, .. } = &mut left;
-    ended.retain(|node, _| !settled.contains_key(node));
+    let Left {
+        ended,
+        settled,
+        places,
+        ..
+    } = &mut left;
+    // Renamed after its statement was written down, and sealed then: the store knows the old name.
+    for node in settled.keys() {
+        if let Some(row) = ended.remove(node)
+            && let (Some(path), Some(identity)) = (row.path, row.identity)
+        {
+            places.entry(*node).or_insert(Place {
+                node: *node,
+                path,
+                identity,
+            });
+        }
+    }
     left
 }
 
@@ -75,7 +101,11 @@ impl Engine {
         let mut left = sort(records);
         left.settled.retain(|node, _| !self.settled_in_index(*node));
         let manifests: Vec<Sha256> = left.settled.into_values().collect();
-        if let Err(e) = self.relearn(&manifests) {
+        let places: Vec<Place> = left.places.into_values().collect();
+        if let Err(e) = self
+            .relearn(&manifests)
+            .and_then(|()| self.put_right(&places))
+        {
             tracing::warn!(
                 error = e,
                 "old journals stay, the next mount will read them again"
@@ -144,6 +174,35 @@ impl Engine {
             uses,
             runs,
         };
+        self.index
+            .write(&batch)
+            .and_then(|()| self.index.sync())
+            .map_err(|e| e.to_string())
+    }
+
+    /// Tells the index where contents lie that were renamed, or touched, just before the earlier life ended.
+    fn put_right(&self, places: &[Place]) -> Result<(), String> {
+        let mut batch = Batch::default();
+        for place in places {
+            let row = self.index.versions(&[place.node]);
+            let row = row.map_err(|e| e.to_string())?.pop().flatten();
+            let stale = |r: &VersionRow| {
+                r.path.as_ref() != Some(&place.path) || r.identity != Some(place.identity)
+            };
+            if let Some(row) = row.filter(stale)
+                && self.still(place.path.as_path(), place.identity).is_some()
+            {
+                batch.versions.push(VersionRow {
+                    path: Some(place.path.clone()),
+                    identity: Some(place.identity),
+                    gone: false,
+                    ..row
+                });
+            }
+        }
+        if batch.versions.is_empty() {
+            return Ok(());
+        }
         self.index
             .write(&batch)
             .and_then(|()| self.index.sync())

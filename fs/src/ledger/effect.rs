@@ -37,8 +37,23 @@ pub enum Effect {
     Used(Box<RawUse>),
     /// A version has ended: journal it before anybody is told that close(2) worked.
     Ended(Box<VersionRow>),
+    /// What a settled version lies under, or is identified by, is something else now: journal it, the index may learn of it too late.
+    Moved(Box<Place>),
+    /// A version that was said to have ended is none: its bytes are those of the one before it.
+    Withdrawn(VersionId),
     /// Every input of a version is settled: sign it.
     Seal(Box<Plan>),
+}
+
+/// Where a node's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Place {
+    /// The node.
+    pub node: NodeRef,
+    /// Its name below SOURCE.
+    pub path: PathBytes,
+    /// What identifies the bytes.
+    pub identity: FileIdentity,
 }
 
 /// A use as it was entered, before its node had a name: what a later life needs to find the content again.

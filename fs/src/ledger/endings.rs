@@ -1,6 +1,7 @@
 //! How versions end: closes, releases, heirs, and what follows on an end. The digest comes later: see `settle`.
 
 use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::id::RunId;
 use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::{Closed, Cut, Kind, State};
 
@@ -35,16 +36,12 @@ impl Ledger {
         let Some(w) = file.writing.as_mut() else {
             return;
         };
-        match w.heir {
-            Some((who, closed, status)) => {
-                w.who = who;
-                w.closed = Some((closed, status));
-            }
-            None => {
-                w.who = f.who;
-                w.closed = Some((f.closed, f.status));
-            }
-        }
+        w.who = w.heir.map_or(f.who, |(who, ..)| who);
+        w.closed = Some(match w.heir {
+            // A shell that is killed never got to what it would have written next.
+            Some((_, closed, status)) if f.closed != Closed::Killed => (closed, status),
+            _ => (f.closed, f.status),
+        });
         let waiting = file
             .writers
             .iter()
@@ -67,7 +64,12 @@ impl Ledger {
         else {
             return;
         };
-        let earlier = w.heir.replace((f.who, f.closed, f.status));
+        let earlier = w.heir;
+        // What a killed command left behind is unfinished, whatever the next one adds.
+        let (closed, status) = earlier
+            .filter(|(_, closed, _)| *closed == Closed::Killed)
+            .map_or((f.closed, f.status), |(_, closed, status)| (closed, status));
+        w.heir = Some((f.who, closed, status));
         let given: Vec<(NodeIx, PathBytes)> = self
             .handles
             .values()
@@ -77,12 +79,13 @@ impl Ledger {
         for (node, path) in given {
             self.enter_use(f.who, node, Kind::Opened, &path);
         }
-        // `{ a; b; } > out`: both wrote it.
-        if let Some((before, ..)) = earlier
-            && self.place(before).run != self.place(f.who).run
-        {
-            self.share_uses(before.run, f.who);
-        }
+    }
+
+    /// The run of the command that wrote last through a redirect.
+    pub fn heir(&self, handle: HandleId) -> Option<RunId> {
+        let file = self.files.get(&self.handles.get(&handle)?.file)?;
+        let (who, ..) = file.writing.as_ref()?.heir?;
+        Some(self.place(who).run)
     }
 
     /// The opener has closed: the version has ended, unless a copy of the description writes on.
@@ -211,12 +214,13 @@ impl Ledger {
             return;
         }
         let w = self.reopen_if_settled(key, w);
+        // One that was held has ended before, and everybody was told so: it is a version, whatever its bytes have become.
+        let doubtful = self.nodes[w.node.0 as usize].phase == Phase::Open && is_doubtful(&w, now);
         self.author(&w, now);
         if let Some(file) = self.files.get_mut(&key) {
             file.writing = None;
             file.current = Some(w.node);
         }
-        let doubtful = is_doubtful(&w, now);
         if let Some(a) = &mut self.at(w.node).authored {
             a.doubtful = doubtful;
         }
@@ -238,7 +242,9 @@ impl Ledger {
         self.at(ix).phase = Phase::Digesting;
         // Numbers follow the order of ends, so even a doubtful one takes its number now.
         self.name(ix);
-        if !doubtful {
+        if doubtful {
+            self.journal_ended(ix);
+        } else {
             self.tell_ended(ix);
         }
         self.want_digest(ix, true);
@@ -260,9 +266,13 @@ impl Ledger {
     fn unchanged(&mut self, key: FileKey, w: &Writing) {
         let Some(parent) = w.parent.map(|p| self.real(p)) else {
             self.at(w.node).phase = Phase::Settled(State::Empty);
+            self.tell(w.node);
             return;
         };
         self.at(w.node).phase = Phase::Same(parent);
+        for (run, place) in std::mem::take(&mut self.at(w.node).untold) {
+            self.tell_use(run, place);
+        }
         if let Some(f) = self.files.get_mut(&key) {
             f.current = Some(parent);
         }
@@ -348,9 +358,7 @@ impl Ledger {
 
     fn tell_ended(&mut self, ix: NodeIx) {
         self.name(ix);
-        if let Some(row) = self.nodes[ix.0 as usize].row(|i| self.id_of(i)) {
-            self.effects.push(Effect::Ended(Box::new(row)));
-        }
+        self.journal_ended(ix);
         self.tell(ix);
     }
 

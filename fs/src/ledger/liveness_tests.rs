@@ -3,18 +3,10 @@
 use atlas_manifests::vocabulary::Closed;
 use proptest::prelude::*;
 
-use super::testing::{Bench, CREATE, READ, REWRITE, UPDATE, who};
+use super::testing::{APPEND, Bench, CREATE, READ, REWRITE, UPDATE, who};
 use super::{Ticket, Undigested};
 use crate::caller::Who;
-use crate::vfs::observer::{Access, HandleId};
-
-const APPEND: Access = Access {
-    read: false,
-    write: true,
-    truncate: false,
-    created: false,
-    exec: false,
-};
+use crate::vfs::observer::HandleId;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -23,6 +15,7 @@ enum Op {
     Flush { at: usize },
     Release { at: usize },
     Read { file: u64, run: u64 },
+    Touch { file: u64 },
     Tick,
     Digest { at: usize },
     CallOff { at: usize },
@@ -36,6 +29,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => any::<usize>().prop_map(|at| Op::Flush { at }),
         5 => any::<usize>().prop_map(|at| Op::Release { at }),
         2 => (0..2u64, 1..3u64).prop_map(|(file, run)| Op::Read { file, run }),
+        1 => (0..2u64).prop_map(|file| Op::Touch { file }),
         2 => Just(Op::Tick),
         4 => any::<usize>().prop_map(|at| Op::Digest { at }),
         4 => any::<usize>().prop_map(|at| Op::CallOff { at }),
@@ -130,6 +124,7 @@ impl World {
                 let handle = self.b.open(file, READ, by);
                 self.b.release(handle, file);
             }
+            Op::Touch { file } if self.b.files.contains_key(&file) => self.b.touch(file),
             Op::Tick => self.tick(),
             Op::Digest { at } => {
                 // A lease is not to be had while somebody writes.
@@ -176,5 +171,7 @@ proptest! {
         w.b.settle();
         let stuck: Vec<_> = w.b.ledger.unsettled().into_iter().map(|n| format!("{n:?} {:?}", w.b.ledger.nodes[n.0 as usize])).collect();
         prop_assert!(stuck.is_empty(), "{stuck:#?}");
+        let wrong = w.b.inconsistencies();
+        prop_assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }

@@ -14,6 +14,7 @@ mod node;
 mod observe;
 mod plan;
 mod recognise;
+mod record;
 mod restore;
 mod run;
 mod settle;
@@ -22,10 +23,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::id::{NodeId, NodeRef, RunId, VersionId};
-use atlas_manifests::rows::{FileIdentity, VersionRow};
+use atlas_manifests::rows::{FileIdentity, UseRow, VersionRow};
 use atlas_manifests::vocabulary::State;
 
-pub use self::effect::{Effect, Plan, RawUse};
+pub use self::effect::{Effect, Place, Plan, RawUse};
 pub use self::event::{Digested, Flush, Known, Opening, Undigested};
 pub use self::node::{NodeIx, Phase, Ticket};
 pub use self::restore::Restored;
@@ -47,6 +48,8 @@ pub struct Ledger {
     runs: HashMap<RunId, Uses>,
     merged: HashMap<RunId, (RunId, u32)>,
     effects: Vec<Effect>,
+    /// Nodes of earlier lives, by name.
+    restored: HashMap<NodeRef, NodeIx>,
     /// Ends of versions so far.
     ends: u64,
     /// Versions that ended and have not come to rest.
@@ -80,6 +83,7 @@ impl Ledger {
             runs: HashMap::new(),
             merged: HashMap::new(),
             effects: Vec::new(),
+            restored: HashMap::new(),
             ends: 0,
             unsettled: BTreeSet::new(),
             counts: Counts::default(),
@@ -248,7 +252,7 @@ impl Ledger {
     /// Tells the index about a node, and about uses that waited for its name.
     fn tell(&mut self, ix: NodeIx) {
         let node = &self.nodes[ix.0 as usize];
-        let Some(row) = node.row(|i| self.id_of(i)) else {
+        let Some(row) = node.row(|i| self.id_of(i)).filter(|_| !node.undecided()) else {
             return;
         };
         if !node.adopted {
@@ -264,23 +268,28 @@ impl Ledger {
             return;
         };
         let real = self.real(u.node);
-        match self.nodes[real.0 as usize].id {
-            Some(node) => self
-                .effects
-                .push(Effect::Use(atlas_manifests::rows::UseRow {
-                    run,
-                    order: place as u64,
-                    node,
-                    kind: u.kind,
-                    process: u.process,
-                    tree: u.tree,
-                    path: Some(u.path),
-                })),
-            None => self.at(real).untold.push((run, place)),
+        let node = &self.nodes[real.0 as usize];
+        let named = node.id.filter(|_| !node.undecided());
+        if named.is_none() || node.phase == Phase::Open {
+            // Told, or told again, when it is known what became of it: perhaps it will have been no version at all.
+            self.at(real).untold.push((run, place));
         }
+        let Some(node) = named else { return };
+        let row = UseRow {
+            run,
+            order: place as u64,
+            node,
+            kind: u.kind,
+            process: u.process,
+            tree: u.tree,
+            path: Some(u.path),
+        };
+        self.effects.push(Effect::Use(row));
     }
 }
 
+#[cfg(test)]
+mod doubt_tests;
 #[cfg(test)]
 mod liveness_tests;
 #[cfg(test)]

@@ -64,6 +64,7 @@ impl Ledger {
             let ix = self.real(ix);
             self.at(ix).path = to.clone();
             self.tell(ix);
+            self.journal_place(ix);
         }
     }
 

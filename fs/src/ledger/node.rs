@@ -164,6 +164,11 @@ impl Node {
         matches!(self.phase, Phase::Settled(_))
     }
 
+    /// Whether it is a version at all, or still the one before it, is for its digest to tell.
+    pub(super) fn undecided(&self) -> bool {
+        !self.settled() && self.authored.as_ref().is_some_and(|a| a.doubtful)
+    }
+
     /// Its place in the order of ends; first sights come before every version.
     pub(super) fn number(&self) -> u64 {
         self.authored.as_ref().map_or(0, |a| a.ended)

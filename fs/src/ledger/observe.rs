@@ -11,7 +11,7 @@ use atlas_manifests::vocabulary::{Closed, Kind};
 use super::endings::differs;
 use super::file::{FileState, Handle, Writing};
 use super::node::Node;
-use super::{Effect, Ledger, NodeIx, Opening, Phase, RawUse};
+use super::{Ledger, NodeIx, Opening, Phase};
 use crate::caller::Who;
 use crate::vfs::observer::{FileKey, HandleId};
 
@@ -164,18 +164,7 @@ impl Ledger {
             .or_default()
             .enter(who, node, kind, path, open)
         {
-            let n = &self.nodes[node.0 as usize];
-            self.effects.push(Effect::Used(Box::new(RawUse {
-                run: who.run,
-                order: place as u64,
-                kind,
-                process: who.process,
-                tree: who.tree,
-                path: path.clone(),
-                node: n.id,
-                identity: n.identity,
-                open,
-            })));
+            self.journal_use(who.run, place);
             self.tell_use(who.run, place);
         }
         if let Some(set) = self.nodes[node.0 as usize].set {

@@ -61,9 +61,14 @@ impl Ledger {
         let real = self.real(u.node);
         let node = &self.nodes[real.0 as usize];
         // Used when its opener had closed it, and then written on by a heir: it was unfinished after all.
-        let open = u.open || real == of || !node.settled();
+        // Or when somebody had it open for writing, who then wrote nothing: it was what it had been before.
+        let open = u.open && u.node == real || real == of || !node.settled();
         Some(Leaf {
-            node: if open { named.id? } else { node.id? },
+            node: if u.node == real {
+                named.id?
+            } else {
+                node.id.or(named.id)?
+            },
             digests: if open { None } else { node.digests },
             manifest: if open {
                 None
@@ -112,7 +117,7 @@ impl Ledger {
                 } else {
                     Grade::Run
                 };
-                offer(node, grade, u.kind, u.open, at);
+                offer(node, grade, u.kind, u.open && u.node == node, at);
             }
         }
         let parent = a.parent.map(|p| self.real(p));

@@ -5,7 +5,7 @@ use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::{Kind, State};
 
 use super::node::Node;
-use super::{Digested, Known, Ledger, NodeIx, Phase};
+use super::{Digested, Effect, Known, Ledger, NodeIx, Phase};
 use crate::caller::Who;
 use crate::vfs::observer::{FileKey, Tgid};
 
@@ -129,6 +129,11 @@ impl Ledger {
         let file = self.nodes[ix.0 as usize].file;
         let untold = std::mem::take(&mut self.at(ix).untold);
         let dependents = std::mem::take(&mut self.at(ix).dependents);
+        if self.nodes[ix.0 as usize].authored.is_some()
+            && let Some(NodeRef::Version(version)) = self.nodes[ix.0 as usize].id
+        {
+            self.effects.push(Effect::Withdrawn(version));
+        }
         self.at(ix).phase = Phase::Same(same);
         self.unsettled.remove(&ix);
         self.at(same).identity = Some(identity);

@@ -1,8 +1,9 @@
 //! What an earlier life left in its journal becomes nodes and uses again.
 
+use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::id::RunId;
 use atlas_manifests::rows::VersionRow;
-use atlas_manifests::vocabulary::{Closed, Cut, State};
+use atlas_manifests::vocabulary::{Closed, Cut, Kind, State};
 
 use super::node::{Authored, Node};
 use super::run::Use;
@@ -26,10 +27,14 @@ const NOWHERE: FileKey = FileKey {
     born: 0,
 };
 
+/// Beyond so many lost records a journal is not damaged but made up.
+const MOST_LOST: u64 = 1 << 16;
+
 impl Ledger {
     /// The uses of a run of an earlier life, in order, with their places kept.
     pub fn restore_uses(&mut self, run: RunId, uses: Vec<Restored>) {
         for r in uses {
+            self.keep_places(run, r.raw.order, r.raw.process, r.raw.tree);
             let node = self.restored_node(&r);
             let path = r.raw.path.clone();
             let uses = self.runs.entry(run).or_default();
@@ -41,14 +46,40 @@ impl Ledger {
                 path,
                 open: r.raw.open,
             });
+            // The index learns of uses a little later than the journal: perhaps it never did.
+            let place = uses.list.len() - 1;
+            self.tell_use(run, place);
         }
     }
 
+    /// A use whose record was damaged keeps its place: those after it must not move before a cut that they came after, and nobody
+    /// may think that it never was.
+    fn keep_places(&mut self, run: RunId, until: u64, process: u32, tree: u32) {
+        let missing = until.saturating_sub(self.uses_of(run));
+        for _ in 0..missing.min(MOST_LOST) {
+            let node = self.lost_node();
+            self.runs.entry(run).or_default().list.push(Use {
+                node,
+                kind: Kind::Opened,
+                process,
+                tree,
+                path: PathBytes::default(),
+                open: false,
+            });
+        }
+    }
+
+    fn lost_node(&mut self) -> NodeIx {
+        let ix = self.add(Node::new(NOWHERE, PathBytes::default(), Phase::Digesting));
+        self.name(ix);
+        let why = "the record of this use was damaged";
+        self.settle(ix, State::Superseded, Some(why.to_owned()));
+        ix
+    }
+
     fn restored_node(&mut self, r: &Restored) -> NodeIx {
-        if let Some(id) = r.raw.node
-            && let Some(at) = self.nodes.iter().position(|n| n.id == Some(id))
-        {
-            return NodeIx(u32::try_from(at).unwrap_or(u32::MAX));
+        if let Some(at) = r.raw.node.and_then(|id| self.restored.get(&id)) {
+            return *at;
         }
         let mut node = Node::new(
             r.file.unwrap_or(NOWHERE),
@@ -66,7 +97,11 @@ impl Ledger {
             node.phase = Phase::Settled(known.state);
         }
         let open = r.known.is_none();
+        let id = node.id;
         let ix = self.add(node);
+        if let Some(id) = id {
+            self.restored.insert(id, ix);
+        }
         if open && r.file.is_some() && r.raw.node.is_none() {
             self.want_digest(ix, false);
         } else if open && r.raw.node.is_none() {
@@ -86,21 +121,22 @@ impl Ledger {
     /// A version that had ended. `file`: the file, when it still holds the version's bytes.
     pub fn restore_ended(&mut self, row: &VersionRow, file: Option<FileKey>) {
         let Some(run) = row.run else { return };
-        let known = self.nodes.iter().position(|n| n.id == Some(row.node));
-        let ix = match known {
-            Some(at) => NodeIx(u32::try_from(at).unwrap_or(u32::MAX)),
+        self.keep_places(run, row.inputs, row.process, row.tree);
+        let ix = match self.restored.get(&row.node) {
+            Some(at) => *at,
             None => self.add(Node::new(
                 NOWHERE,
                 row.path.clone().unwrap_or_default(),
                 Phase::Digesting,
             )),
         };
-        let find = |ledger: &Self, id| {
-            let at = ledger.nodes.iter().position(|n| n.id == Some(id))?;
-            Some(NodeIx(u32::try_from(at).unwrap_or(u32::MAX)))
-        };
-        let parent = row.parent.and_then(|p| find(self, p));
-        let copied = row.copied.iter().filter_map(|c| find(self, *c)).collect();
+        self.restored.insert(row.node, ix);
+        let parent = row.parent.and_then(|p| self.restored.get(&p).copied());
+        let copied = row
+            .copied
+            .iter()
+            .filter_map(|c| self.restored.get(c).copied())
+            .collect();
         let ended = self.end_of(ix);
         let node = self.at(ix);
         node.id = Some(row.node);

@@ -4,6 +4,7 @@ use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::statement::ManifestRef;
 use atlas_manifests::vocabulary::{Quiet, State};
 
+use super::endings::differs;
 use super::node::Node;
 use super::{Digested, Ledger, NodeIx, Phase, Ticket, Undigested};
 use crate::vfs::observer::FileKey;
@@ -165,8 +166,9 @@ impl Ledger {
             out.extend(
                 uses.list[uses.carried.min(cut)..cut]
                     .iter()
-                    .filter(|u| !u.open)
-                    .map(|u| self.real(u.node)),
+                    .map(|u| (u, self.real(u.node)))
+                    .filter(|(u, real)| !u.open || u.node != *real)
+                    .map(|(_, real)| real),
             );
         }
         out.extend(a.parent.iter().chain(&a.copied).map(|n| self.real(*n)));
@@ -252,11 +254,14 @@ impl Ledger {
 
     /// Something around the bytes was changed through the mount, and no byte: they identify differently now, times included.
     pub fn restated(&mut self, file: FileKey, before: &FileIdentity, now: FileIdentity) {
-        let Some(f) = self.files.get(&file) else {
+        let Some(f) = self.files.get_mut(&file) else {
             return;
         };
-        if f.writing.is_some() {
-            return;
+        if let Some(w) = &mut f.writing {
+            // touch(1) opens for writing and sets times: until then nothing had been written, and it still has not.
+            if !differs(&w.before, before) {
+                w.before = now;
+            }
         }
         let Some(ix) = f.current.map(|c| self.real(c)) else {
             return;
@@ -264,6 +269,7 @@ impl Ledger {
         if self.nodes[ix.0 as usize].identity == Some(*before) {
             self.at(ix).identity = Some(now);
             self.tell(ix);
+            self.journal_place(ix);
         }
     }
 
@@ -283,6 +289,7 @@ impl Ledger {
         if (then.size, then.mtime) == (now.size, now.mtime) && then.ctime != now.ctime {
             node.identity = Some(now);
             self.tell(ix);
+            self.journal_place(ix);
         }
     }
 

@@ -1,22 +1,29 @@
 //! A bench for the ledger's tests: files, processes and a clock that are plain numbers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::digest::{Digests, Sha256};
-use atlas_manifests::id::{InstanceId, NodeId, RunId, VersionId};
+use atlas_manifests::id::{InstanceId, NodeId, NodeRef, RunId, VersionId};
 use atlas_manifests::rows::{FileIdentity, UseRow, VersionRow};
 use atlas_manifests::set::Leaf;
 use atlas_manifests::statement::ManifestRef;
 use atlas_manifests::vocabulary::{Closed, Quiet, State};
 
 use super::{Digested, Effect, Flush, Ledger, Opening, Plan, Ticket, Undigested};
-use crate::caller::Who;
+use crate::caller::{Merge, Who};
 use crate::vfs::observer::{Access, FileKey, HandleId, Tgid};
 
 pub(super) const READ: Access = Access {
     read: true,
     write: false,
+    truncate: false,
+    created: false,
+    exec: false,
+};
+pub(super) const APPEND: Access = Access {
+    read: false,
+    write: true,
     truncate: false,
     created: false,
     exec: false,
@@ -77,6 +84,8 @@ pub(super) struct Bench {
     pub plans: Vec<Plan>,
     pub rows: HashMap<String, VersionRow>,
     pub uses: Vec<UseRow>,
+    /// Versions that the next life would seal.
+    pub journal: BTreeSet<String>,
     pub leaves: HashMap<RunId, Vec<Leaf>>,
     /// Every plan that was sealed, with the leaves before its cut.
     pub sealed: Vec<(Plan, Vec<Leaf>)>,
@@ -94,6 +103,7 @@ impl Bench {
             plans: Vec::new(),
             rows: HashMap::new(),
             uses: Vec::new(),
+            journal: BTreeSet::new(),
             leaves: HashMap::new(),
             sealed: Vec::new(),
         }
@@ -116,6 +126,39 @@ impl Bench {
             ctime: self.clock,
         };
         self.files.insert(file, (identity, content.to_vec()));
+    }
+
+    /// Sets times through the mount.
+    pub(super) fn touch(&mut self, file: u64) {
+        let (before, content) = self.files[&file].clone();
+        self.put(file, &content);
+        let now = self.identity(file);
+        self.ledger.restated(key(file), &before, now);
+        self.collect();
+    }
+
+    /// What was told of the graph holds together: every use leads to something that is there, and nothing is for ever on its way.
+    pub(super) fn inconsistencies(&self) -> Vec<String> {
+        // A later row replaces an earlier one of the same place.
+        let uses: BTreeMap<_, _> = self.uses.iter().map(|u| ((u.run, u.order), u)).collect();
+        let lost = uses.into_values().filter(|u| {
+            matches!(u.node, NodeRef::Version(_)) && !self.rows.contains_key(&u.node.to_string())
+        });
+        let unfinished = self.rows.values().filter(|r| {
+            matches!(
+                r.state,
+                State::Open | State::Held | State::Digesting | State::Waiting
+            )
+        });
+        let sealed = |node: &String| {
+            let row = self.rows.get(node);
+            row.is_some_and(|r| !matches!(r.state, State::Digesting | State::Waiting))
+        };
+        let forgotten = self.journal.iter().filter(|n| !sealed(n));
+        lost.map(|u| format!("a use of what is not there: {u:?}"))
+            .chain(unfinished.map(|r| format!("on its way for ever: {r:?}")))
+            .chain(forgotten.map(|n| format!("ended, says the journal, and is not there: {n}")))
+            .collect()
     }
 
     pub(super) fn identity(&self, file: u64) -> FileIdentity {
@@ -179,6 +222,15 @@ impl Bench {
         by: Who,
         closed: Closed,
     ) {
+        // The engine asks the callers, who know the other's processes.
+        if let Some(first) = self.ledger.heir(handle).filter(|r| *r != by.run) {
+            self.ledger.merge(&Merge {
+                absorbed: first,
+                into: by.run,
+                processes: 100,
+                copy: Some(by.tree),
+            });
+        }
         let now = self.identity(file);
         self.ledger.flushed(&Flush {
             handle,
@@ -234,7 +286,13 @@ impl Bench {
                 }
                 Effect::Use(row) => self.uses.push(row),
                 Effect::Seal(plan) => self.plans.push(*plan),
-                Effect::Used(_) | Effect::Ended(_) => {}
+                Effect::Ended(row) => {
+                    self.journal.insert(row.node.to_string());
+                }
+                Effect::Withdrawn(version) => {
+                    self.journal.remove(&NodeRef::Version(version).to_string());
+                }
+                Effect::Used(_) | Effect::Moved(_) => {}
             }
         }
     }

@@ -1,20 +1,16 @@
-//! How a process finds its run and tree, and how runs become one when their trees share a pipe. Pure bookkeeping.
+//! How a process finds its run and tree, and how runs become one when data goes from one to the other. Pure bookkeeping.
 
 use std::collections::BTreeSet;
 
+use atlas_manifests::id::RunId;
 use atlas_manifests::rows::ProcessRow;
 use atlas_manifests::vocabulary::RunHow;
 
-use super::{Decision, Merge, ProcessKey, Registry, Source, worse};
+use super::{Decision, End, Flow, Merge, ProcessKey, Registry, Source, Who, worse};
 
 impl Registry {
-    pub(super) fn place(
-        &mut self,
-        decision: &Decision,
-        pipes: &BTreeSet<u64>,
-        now: &str,
-    ) -> (u64, u32) {
-        let met = self.pipes.trees(pipes);
+    pub(super) fn place(&mut self, decision: &Decision, flow: &Flow, now: &str) -> (u64, u32) {
+        let met = self.pipes.trees(flow);
         let found = match &decision.source {
             Source::Declared(run) => self.number(*run),
             source => self.by_source.get(source).copied(),
@@ -32,8 +28,8 @@ impl Registry {
             }
         };
         let tree = self.tree(n, decision.root, &met);
-        self.pipes.attach(pipes, (n, tree));
-        self.merge_met(n, &met).map_or((n, tree), |into| {
+        self.pipes.attach(flow, (n, tree));
+        let (n, tree) = self.merge_met(n, &met).map_or((n, tree), |into| {
             (
                 into,
                 self.runs
@@ -41,7 +37,72 @@ impl Registry {
                     .and_then(|r| r.trees.get(&decision.root).copied())
                     .unwrap_or(tree),
             )
-        })
+        });
+        self.follow_past(n, tree, &met);
+        (n, tree)
+    }
+
+    /// `zcat data | train`: zcat was over long before the trainer wrote its first file. Its run has ended; what it used is used.
+    fn follow_past(&mut self, n: u64, tree: u32, met: &BTreeSet<(u64, u32)>) {
+        let past: BTreeSet<u64> = met
+            .iter()
+            .map(|t| t.0)
+            .filter(|p| *p != n && self.is_past(*p))
+            .filter(|p| !self.runs.get(&n).is_some_and(|r| r.after.contains_key(p)))
+            .collect();
+        if !self.is_tree(n) {
+            return;
+        }
+        for p in past {
+            self.copy(p, n, tree);
+        }
+    }
+
+    /// What run `p` used, tree `tree` of run `n` has used; both stay what they are.
+    fn copy(&mut self, p: u64, n: u64, tree: u32) {
+        let (from_id, into_id) = (self.id(p), self.id(n));
+        let Some(rows) = self.runs.get(&p).map(|r| r.row.processes.clone()) else {
+            return;
+        };
+        let Some(run) = self.runs.get_mut(&n).filter(|_| p != n) else {
+            return;
+        };
+        let (count, next) = (rows.len() as u32, run.row.processes.len() as u32);
+        let processes = match run.after.insert(p, (count, next)) {
+            // Nobody new has come to it: its processes have their numbers here already.
+            Some((before, offset)) if before == count => {
+                run.after.insert(p, (before, offset));
+                offset
+            }
+            _ => {
+                let renumber = |r: ProcessRow| ProcessRow {
+                    number: r.number + next,
+                    tree,
+                    ..r
+                };
+                run.row.processes.extend(rows.into_iter().map(renumber));
+                next
+            }
+        };
+        self.merges.push(Merge {
+            absorbed: from_id,
+            into: into_id,
+            processes,
+            copy: Some(tree),
+        });
+    }
+
+    /// Two commands wrote one file, one after the other: what the first used is used by what it has become.
+    pub(crate) fn write_on(&mut self, first: RunId, second: &Who) {
+        if let (Some(p), Some(n)) = (self.number(first), self.number(second.run)) {
+            self.copy(p, n, second.tree);
+        }
+    }
+
+    fn is_past(&self, n: u64) -> bool {
+        self.runs
+            .get(&n)
+            .is_some_and(|r| r.row.how == RunHow::Tree && r.row.ended.is_some())
     }
 
     fn open_for(&mut self, source: &Source, now: &str) -> u64 {
@@ -80,18 +141,21 @@ impl Registry {
     }
 
     /// Pipes of a known process were looked at again: what they lead to becomes one run with its own.
-    pub(crate) fn connect(&mut self, key: ProcessKey, pipes: &BTreeSet<u64>, standard: Vec<u64>) {
+    pub(crate) fn connect(&mut self, key: ProcessKey, flow: &Flow, standard: Vec<End>) {
         let Some(process) = self.processes.get_mut(&key) else {
             return;
         };
         process.standard = standard;
+        // One more look is enough: a command substitution is read by a shell for good.
+        process.unfinished = false;
         let who = process.who;
         let Some(n) = self.number(who.run) else {
             return;
         };
-        let met = self.pipes.trees(pipes);
-        self.pipes.attach(pipes, (n, who.tree));
-        self.merge_met(n, &met);
+        let met = self.pipes.trees(flow);
+        self.pipes.attach(flow, (n, who.tree));
+        let n = self.merge_met(n, &met).unwrap_or(n);
+        self.follow_past(n, who.tree, &met);
     }
 
     /// Makes one run of a tree run and all tree runs that it met: the oldest takes the others. `Some` when anything was merged.
@@ -143,12 +207,14 @@ impl Registry {
         for n in self.by_source.values_mut().filter(|n| **n == absorbed) {
             *n = into;
         }
-        self.pipes.rename(absorbed, into, 0);
+        run.after.extend(old.after);
+        self.pipes.rename(absorbed, into);
         self.absorbed.insert(absorbed, into);
         self.merges.push(Merge {
             absorbed: from_id,
             into: into_id,
             processes: offset,
+            copy: None,
         });
     }
 

@@ -1,0 +1,134 @@
+//! What must not change what is known: touches, kills, joins of runs, and records that were damaged.
+
+use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::digest::Digests;
+use atlas_manifests::rows::FileIdentity;
+use atlas_manifests::vocabulary::{Closed, Kind, State};
+
+use super::testing::{APPEND, Bench, CREATE, who};
+use super::{RawUse, Restored};
+use crate::caller::Merge;
+
+#[test]
+fn a_touch_right_after_the_close_takes_neither_the_digest_nor_the_inputs_away() {
+    let mut b = Bench::new();
+    b.given(1, b"data");
+    b.read_file(1, who(1, 0));
+    b.write_file(2, b"model", who(1, 0));
+    let written = b.row(2).unwrap().node;
+    let toucher = who(2, 0);
+    let h = b.open(2, APPEND, toucher);
+    b.touch(2);
+    b.close(h, 2, toucher);
+    b.touch(2);
+    b.settle();
+    assert_eq!(b.row(2).unwrap().node, written);
+    assert_eq!(b.state(2), Some(State::Sealed));
+    assert_eq!(b.inputs(2), [Digests::of(b"data")]);
+}
+
+#[test]
+fn who_reads_a_file_that_may_have_changed_is_told_of_what_it_turns_out_to_be() {
+    let mut b = Bench::new();
+    b.write_file(1, b"same", who(1, 0));
+    b.settle();
+    let node = b.row(1).unwrap().node;
+    let h = b.open(1, APPEND, who(2, 0));
+    b.store(1, b"same"); // the same bytes once more
+    b.close(h, 1, who(2, 0));
+    b.read_file(1, who(3, 0));
+    b.write_file(2, b"out", who(3, 0));
+    b.settle();
+    assert_eq!(b.inconsistencies(), Vec::<String>::new());
+    let used: Vec<_> = b.uses.iter().filter(|u| u.run.n == 3).collect();
+    assert_eq!((used.len(), used[0].node), (1, node));
+}
+
+#[test]
+fn a_kill_is_not_undone_by_what_the_next_command_of_the_redirect_does() {
+    for shell_killed in [false, true] {
+        let mut b = Bench::new();
+        let (shell, first, second) = (who(1, 0), who(2, 1), who(3, 2));
+        let h = b.open(1, CREATE, shell);
+        b.store(1, b"half");
+        let (how, end) = if shell_killed {
+            (Closed::Explicit, Closed::Killed)
+        } else {
+            (Closed::Killed, Closed::Explicit)
+        };
+        b.heir_of_shell_closes(h, 1, first, how);
+        b.store(1, b"half and more");
+        b.heir_of_shell_closes(h, 1, second, Closed::Explicit);
+        b.flush(h, 1, shell, end);
+        b.release(h, 1);
+        b.settle();
+        let row = b.row(1).unwrap();
+        assert_eq!(
+            (row.closed, row.run),
+            (Some(Closed::Killed), Some(second.run))
+        );
+    }
+}
+
+#[test]
+fn a_run_that_read_what_an_ended_one_wrote_has_its_uses_and_leaves_it_what_it_was() {
+    let mut b = Bench::new();
+    b.given(1, b"data.gz");
+    let (zcat, train) = (who(1, 0), who(2, 1));
+    b.read_file(1, zcat);
+    b.ledger.merge(&Merge {
+        absorbed: zcat.run,
+        into: train.run,
+        processes: 0,
+        copy: Some(0),
+    });
+    b.write_file(2, b"model", train);
+    b.settle();
+    assert_eq!(b.inputs(2), [Digests::of(b"data.gz")]);
+    assert_eq!(b.row(2).unwrap().run, Some(train.run));
+    assert_eq!(b.ledger.uses_of(zcat.run), 1);
+    b.write_file(3, b"later", zcat);
+    assert_eq!(b.row(3).unwrap().run, Some(zcat.run), "it is still itself");
+}
+
+#[test]
+fn a_use_whose_record_was_lost_keeps_its_place_and_moves_no_later_use_before_the_cut() {
+    let mut b = Bench::new();
+    let run = who(1, 0).run;
+    let raw = |order, node| RawUse {
+        run,
+        order,
+        kind: Kind::Opened,
+        process: 0,
+        tree: 0,
+        path: PathBytes::from("x"),
+        node: None,
+        identity: Some(FileIdentity {
+            dev: 1,
+            ino: node,
+            born: 0,
+            size: 1,
+            mtime: 1,
+            ctime: 1,
+        }),
+        open: false,
+    };
+    let keep = |raw| Restored {
+        raw,
+        known: None,
+        file: None,
+    };
+    // The second was damaged; the last is nonsense that a checksum cannot tell from sense.
+    let uses = [raw(0, 1), raw(2, 3), raw(u64::MAX, 4)];
+    b.ledger
+        .restore_uses(run, uses.into_iter().map(keep).collect());
+    b.collect();
+    let list = &b.ledger.runs[&run].list;
+    let inode = |at: usize| {
+        b.ledger.nodes[list[at].node.0 as usize]
+            .identity
+            .map(|i| i.ino)
+    };
+    assert_eq!([inode(0), inode(1), inode(2)], [Some(1), None, Some(3)]);
+    assert!(list.len() < 1 << 20, "bounded");
+}
