@@ -74,8 +74,8 @@ fn filesystem(plan: &Plan) -> Result<Arc<Vfs>, Failure> {
 
 fn kernel_options(flags: &KernelFlags) -> Vec<String> {
     let named = [
-        (flags.nosuid, "nosuid"),
-        (flags.nodev, "nodev"),
+        (!flags.nosuid, "suid"),
+        (!flags.nodev, "dev"),
         (flags.noexec, "noexec"),
         (flags.noatime, "noatime"),
         (flags.sync, "sync"),

@@ -16,7 +16,7 @@ use fuser::{
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
 };
 
-use crate::vfs::attr::{Changes, SetTime, Shown};
+use crate::vfs::attr::{Changes, SetTime, Shown, Time};
 use crate::vfs::core::TTL;
 use crate::vfs::handle::{Register, Token};
 use crate::vfs::inode::NodeId;
@@ -268,7 +268,21 @@ fn kind(kind: rustix::fs::FileType) -> FileType {
 fn set_time(time: TimeOrNow) -> SetTime {
     match time {
         TimeOrNow::Now => SetTime::Now,
-        TimeOrNow::SpecificTime(t) => SetTime::At(t.into()),
+        TimeOrNow::SpecificTime(t) => SetTime::At(from_fuser(t)),
+    }
+}
+
+/// The time that the kernel sent. fuser takes the nanoseconds of a time before 1970 away from its second, where the kernel adds them.
+fn from_fuser(t: SystemTime) -> Time {
+    match t.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => Time {
+            sec: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+            nsec: after.subsec_nanos(),
+        },
+        Err(before) => Time {
+            sec: 0i64.saturating_sub_unsigned(before.duration().as_secs()),
+            nsec: before.duration().subsec_nanos(),
+        },
     }
 }
 

@@ -14,7 +14,7 @@ pub use client::{Client, ClientError};
 pub use line::{IDLE, MAX_REQUEST};
 pub use peer::Peer;
 pub use place::{socket_dir, socket_path, sockets, state_id};
-pub use server::{MAX_CONNECTIONS, MAX_PER_USER, ServeError, Server, serve};
+pub use server::{MAX_CONNECTIONS, MAX_OTHERS, MAX_PER_USER, ServeError, Server, serve};
 
 /// Answers requests. Called on a connection's own thread, never on a FUSE thread; may take as long as the request takes.
 pub trait Handler: Send + Sync {

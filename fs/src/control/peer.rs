@@ -55,8 +55,13 @@ impl Peer {
 
     /// True when the peer is root or the user that this process runs as.
     pub fn is_owner(&self) -> bool {
-        self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
+        is_owner(self.uid)
     }
+}
+
+/// True of root and of the user that this process runs as.
+pub(super) fn is_owner(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 
 /// The supplementary groups of the peer; the list is asked for again with more room when it was too long.

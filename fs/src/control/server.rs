@@ -15,12 +15,15 @@ use std::time::Duration;
 use atlas_manifests::wire::{Reply, Say, VERSION};
 
 use super::line::{IDLE, Line, Lines, parse};
+use super::peer::is_owner;
 use super::place::make_dir;
 use super::{Handler, Peer};
 
 /// So many connections are served at once; one more is told to come back.
 pub const MAX_CONNECTIONS: usize = 64;
-/// So many of them may belong to one user other than root and the daemon's own: nobody shuts the others out.
+/// So many of them may belong to users other than root and the daemon's own: they never shut these two out.
+pub const MAX_OTHERS: usize = 48;
+/// So many of them may belong to one such user: nobody shuts the others out.
 pub const MAX_PER_USER: usize = 16;
 
 /// Why the socket could not be served.
@@ -138,24 +141,30 @@ impl Shared {
     /// A place for this peer, or why there is none.
     fn admit(&self, peer: &Peer, stream: &UnixStream) -> Result<u64, String> {
         let mut open = self.connections();
-        if open.streams.len() >= MAX_CONNECTIONS {
-            return Err(format!(
-                "{MAX_CONNECTIONS} connections are open already: try again later"
-            ));
-        }
-        let theirs = open.streams.values().filter(|(u, _)| *u == peer.uid);
-        if !peer.is_owner() && theirs.count() >= MAX_PER_USER {
-            return Err(format!(
-                "user {} has {MAX_PER_USER} connections open already: close one",
-                peer.uid
-            ));
-        }
+        refusal(peer.uid, open.streams.values().map(|(uid, _)| *uid)).map_or(Ok(()), Err)?;
         let copy = stream.try_clone().map_err(|e| e.to_string())?;
         let id = open.next;
         open.next += 1;
         open.streams.insert(id, (peer.uid, copy));
         Ok(id)
     }
+}
+
+/// Why user `uid` gets no further connection beside those that `open` lists by user; `None` when it does.
+fn refusal(uid: u32, open: impl Iterator<Item = u32> + Clone) -> Option<String> {
+    let others = open.clone().filter(|u| !is_owner(*u)).count();
+    if open.clone().count() >= MAX_CONNECTIONS || (!is_owner(uid) && others >= MAX_OTHERS) {
+        let all = open.count();
+        return Some(format!(
+            "{all} connections are open already: try again later"
+        ));
+    }
+    if !is_owner(uid) && open.filter(|u| *u == uid).count() >= MAX_PER_USER {
+        return Some(format!(
+            "user {uid} has {MAX_PER_USER} connections open already: close one"
+        ));
+    }
+    None
 }
 
 /// Removes a socket that nobody answers, when it is ours.

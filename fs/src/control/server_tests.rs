@@ -111,3 +111,20 @@ fn stopping_closes_idle_connections() {
     server.stop();
     assert!(client.reply().is_err());
 }
+
+#[test]
+fn many_users_together_do_not_shut_root_out() {
+    let mut open = Vec::new();
+    // As many as they get, from more users than there are places.
+    for uid in (1_000_001..1_000_101).flat_map(|uid| std::iter::repeat_n(uid, 100)) {
+        if refusal(uid, open.iter().copied()).is_none() {
+            open.push(uid);
+        }
+    }
+    assert_eq!(open.len(), MAX_OTHERS);
+    assert!(open.iter().filter(|u| **u == 1_000_001).count() == MAX_PER_USER);
+    while refusal(0, open.iter().copied()).is_none() {
+        open.push(0);
+    }
+    assert_eq!(open.len(), MAX_CONNECTIONS);
+}

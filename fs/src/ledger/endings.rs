@@ -374,26 +374,12 @@ impl Ledger {
             users.extend(h.who.iter().map(|w| (*w, kind, h.path.clone())));
         }
         let writer = self.nodes[node.0 as usize].authored.as_ref().map(|a| a.run);
-        for (run, uses) in &self.runs {
-            if Some(*run) == writer {
-                continue;
-            }
-            for u in uses
-                .list
-                .iter()
-                .rev()
-                .take(4096)
-                .filter(|u| u.open && u.node == node)
-            {
-                let who = Who {
-                    run: *run,
-                    process: u.process,
-                    tree: u.tree,
-                    tgid: crate::vfs::observer::Tgid(0),
-                };
-                users.push((who, u.kind, u.path.clone()));
-            }
-        }
+        let early = std::mem::take(&mut self.at(node).early);
+        users.extend(
+            early
+                .into_iter()
+                .filter(|(who, ..)| Some(self.place(*who).run) != writer),
+        );
         for (who, kind, path) in users {
             self.enter_use(who, node, kind, &path);
         }

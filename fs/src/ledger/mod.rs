@@ -12,6 +12,7 @@ mod merge;
 mod names;
 mod node;
 mod observe;
+mod paths;
 mod plan;
 mod recognise;
 mod record;
@@ -19,7 +20,7 @@ mod restore;
 mod run;
 mod settle;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::id::{NodeId, NodeRef, RunId, VersionId};
@@ -33,6 +34,7 @@ pub use self::restore::Restored;
 
 use self::file::{FileState, Handle};
 use self::node::Node;
+use self::paths::Paths;
 use self::run::Uses;
 use crate::vfs::observer::{FileKey, HandleId};
 
@@ -42,7 +44,7 @@ pub struct Ledger {
     node: NodeId,
     next_version: u64,
     files: HashMap<FileKey, FileState>,
-    by_path: BTreeMap<Vec<u8>, FileKey>,
+    by_path: Paths,
     handles: HashMap<HandleId, Handle>,
     nodes: Vec<Node>,
     runs: HashMap<RunId, Uses>,
@@ -77,7 +79,7 @@ impl Ledger {
             node,
             next_version,
             files: HashMap::new(),
-            by_path: BTreeMap::new(),
+            by_path: Paths::default(),
             handles: HashMap::new(),
             nodes: Vec::new(),
             runs: HashMap::new(),
@@ -203,7 +205,7 @@ impl Ledger {
 
     /// The file that has this name, when the ledger knows it.
     pub fn at_path(&self, path: &PathBytes) -> Option<FileKey> {
-        self.by_path.get(&path.0).copied()
+        self.by_path.get(path)
     }
 
     /// True when the ledger knows the file, so that the index need not be asked about it.

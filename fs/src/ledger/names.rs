@@ -13,28 +13,8 @@ impl Ledger {
             self.by_path.remove(&to.0);
             self.lost_name(old);
         }
-        let mut below = from.0.clone();
-        below.push(b'/');
-        let mut moved: Vec<(Vec<u8>, FileKey)> = Vec::new();
-        if let Some(key) = self.by_path.remove(&from.0) {
-            moved.push((from.0.clone(), key));
-        }
-        let inside: Vec<Vec<u8>> = self
-            .by_path
-            .range(below.clone()..)
-            .take_while(|(p, _)| p.starts_with(&below))
-            .map(|(p, _)| p.clone())
-            .collect();
-        for path in inside {
-            if let Some(key) = self.by_path.remove(&path) {
-                moved.push((path, key));
-            }
-        }
-        for (path, key) in moved {
-            let mut new = to.0.clone();
-            new.extend_from_slice(&path[from.0.len()..]);
-            self.by_path.insert(new.clone(), key);
-            self.rename_file(key, &PathBytes(path), PathBytes(new));
+        for (key, path, new) in self.by_path.rename(from, to) {
+            self.rename_file(key, &path, new);
         }
     }
 
@@ -70,26 +50,22 @@ impl Ledger {
 
     /// One more name.
     pub fn linked(&mut self, file: FileKey, path: PathBytes) {
-        if self.files.contains_key(&file) {
-            self.by_path.insert(path.0, file);
+        if let Some(f) = self.files.get(&file) {
+            self.by_path.insert(&path, file, &f.path);
         }
     }
 
     /// A name is gone; `last` when no name is left. True when nobody wants the file's digest any more: a worker that reads it
     /// would only keep its space from being free.
     pub fn unlinked(&mut self, file: FileKey, path: &PathBytes, last: bool) -> bool {
-        if self.by_path.get(&path.0) == Some(&file) {
+        if self.by_path.get(path) == Some(file) {
             self.by_path.remove(&path.0);
         }
         if last {
             return self.lost_name(file);
         }
-        if let Some(other) = self
-            .by_path
-            .iter()
-            .find_map(|(p, k)| (*k == file).then(|| p.clone()))
-        {
-            self.rename_file(file, path, PathBytes(other));
+        if let Some(other) = self.by_path.other(file) {
+            self.rename_file(file, path, other);
         }
         false
     }

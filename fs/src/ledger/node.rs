@@ -5,8 +5,9 @@ use atlas_manifests::digest::Digests;
 use atlas_manifests::id::{NodeRef, RunId};
 use atlas_manifests::rows::{FileIdentity, VersionRow};
 use atlas_manifests::statement::ManifestRef;
-use atlas_manifests::vocabulary::{Closed, Cut, Quiet, State};
+use atlas_manifests::vocabulary::{Closed, Cut, Kind, Quiet, State};
 
+use crate::caller::Who;
 use crate::vfs::observer::FileKey;
 
 /// Position of a node in the ledger.
@@ -126,6 +127,8 @@ pub(super) struct Node {
     pub waits: u32,
     /// Uses that the index was not told of, because the node had no name yet.
     pub untold: Vec<(RunId, usize)>,
+    /// Who used it while it was being written, and by which name: what it becomes they have used too.
+    pub early: Vec<(Who, Kind, PathBytes)>,
     /// The current attempt to digest it.
     pub attempt: u32,
 }
@@ -155,6 +158,7 @@ impl Node {
             dependents: Vec::new(),
             waits: 0,
             untold: Vec::new(),
+            early: Vec::new(),
             attempt: 0,
         }
     }

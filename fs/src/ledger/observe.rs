@@ -1,7 +1,6 @@
 //! What requests mean: which use is entered, which version begins, continues or ends.
 
 use std::collections::BTreeSet;
-use std::collections::btree_map::Entry;
 
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::id::RunId;
@@ -81,8 +80,8 @@ impl Ledger {
             gone: false,
         });
         file.gone = false;
-        if let Entry::Vacant(v) = self.by_path.entry(o.path.0.clone()) {
-            v.insert(o.file);
+        if self.by_path.get(&o.path).is_none() {
+            self.by_path.insert(&o.path, o.file, &file.path);
         }
     }
 
@@ -166,6 +165,9 @@ impl Ledger {
         {
             self.journal_use(who.run, place);
             self.tell_use(who.run, place);
+            if open {
+                self.at(node).early.push((who, kind, path.clone()));
+            }
         }
         if let Some(set) = self.nodes[node.0 as usize].set {
             self.enter_use(who, set, Kind::Set, path);

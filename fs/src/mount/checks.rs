@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
-use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
 use super::detach::{KernelMount, MountPoint as _};
 use super::places::Sites;
+use super::pulse::{PATIENCE, Pulse, pulse};
 use super::{links, mountinfo, places};
 use crate::control::{Peer, socket_path};
 use crate::failure::{Failure, shown};
@@ -193,10 +193,15 @@ fn clear_dead(point: &Path, say: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let Ok(found) = KernelMount::find(point) else {
             return Ok(());
         };
-        // Not stat: for a second after its daemon's death the kernel would answer from what it remembers.
-        match rustix::fs::statfs(point) {
-            Err(Errno::NOTCONN | Errno::CONNABORTED) => {}
-            _ => return Ok(()),
+        match pulse(point, PATIENCE).map_err(Failure::other)? {
+            Pulse::Dead => {}
+            Pulse::Answers => return Ok(()),
+            Pulse::Silent => {
+                return Err(Failure::other(format!(
+                    "{}: a mount is there whose daemon does not answer: `atlas-fs umount --force` it first",
+                    shown(point)
+                )));
+            }
         }
         found.detach(true).map_err(|e| {
             Failure::other(format!(

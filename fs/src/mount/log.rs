@@ -3,12 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::failure::plain;
 use crate::options::LogLevel;
 
 /// The log, so that it can be opened again after somebody moved its file away.
@@ -37,7 +39,22 @@ pub fn start(level: LogLevel, path: Option<&Path>) -> io::Result<Log> {
         .with_target(false)
         .with_writer(log.clone())
         .try_init();
+    // In the background stderr leads nowhere, and a thread that is gone is missed only much later.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{}", panicked(panic))));
     Ok(log)
+}
+
+/// One line of what a panic says.
+fn panicked(panic: &PanicHookInfo<'_>) -> String {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("without a name").to_owned();
+    let place = panic.location().map(ToString::to_string);
+    let text = panic.payload_as_str().unwrap_or("no reason given");
+    format!(
+        "a defect of the daemon ended its thread {name} at {}: {}",
+        place.as_deref().unwrap_or("an unknown place"),
+        plain(text)
+    )
 }
 
 impl Log {
@@ -116,6 +133,28 @@ impl Write for Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_is_one_line_that_names_thread_and_place() {
+        let (send, said) = std::sync::mpsc::channel();
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let _ = send.send(panicked(panic));
+        }));
+        let ended = std::thread::Builder::new()
+            .name("worker-7".into())
+            .spawn(|| panic!("first\nsecond"))
+            .unwrap()
+            .join();
+        std::panic::set_hook(before);
+        assert!(ended.is_err());
+        let line = said.iter().find(|line| line.contains("worker-7")).unwrap();
+        assert!(
+            line.contains("log.rs:") && line.contains("second"),
+            "{line}"
+        );
+        assert!(!line.contains('\n'), "{line}");
+    }
 
     #[test]
     fn after_a_rotation_lines_go_to_the_new_file() {

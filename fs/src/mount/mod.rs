@@ -10,6 +10,7 @@ pub mod log;
 pub mod mountinfo;
 pub mod notify;
 pub mod places;
+mod pulse;
 pub mod serve;
 pub mod signals;
 pub mod state;

@@ -5,16 +5,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atlas_manifests::wire::{Ask, Say};
-use rustix::io::Errno;
 
 use super::detach::{KernelMount, MountPoint as _};
+use super::pulse::{PATIENCE, Pulse, pulse};
 use super::{mountinfo, places};
 use crate::control::{Client, ClientError, sockets};
 use crate::failure::{Failure, UNREACHABLE, shown};
 use crate::options::UmountOptions;
 
-/// A daemon answers about itself within this time, however busy it is.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// A daemon that was not told a time takes its own, which is not known here: waited for so long at most.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// After it has detached, the kernel takes no longer to say so.
@@ -109,14 +107,8 @@ fn without_daemon(
     say: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
     let point = shown(&mount.point);
-    // With force the mount is not looked at: a daemon that hangs would hang this process too.
-    let gone = || {
-        matches!(
-            rustix::fs::statvfs(&mount.point),
-            Err(Errno::NOTCONN | Errno::CONNABORTED)
-        )
-    };
-    if !force && !gone() {
+    let alive = !force && pulse(&mount.point, PATIENCE).map_err(Failure::other)? != Pulse::Dead;
+    if alive {
         return Err(Failure::new(
             UNREACHABLE,
             format!(

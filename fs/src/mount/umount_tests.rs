@@ -101,3 +101,22 @@ fn a_deaf_daemons_mount_is_detached_by_force_without_asking_it() {
     umount(&options(&point, true), &mut |_| ()).unwrap();
     assert!(KernelMount::find(&point).is_err());
 }
+
+#[test]
+fn a_daemon_that_hangs_hangs_neither_umount_nor_mount() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (_dir, point) = point();
+    // Nobody reads from the device: each request to the mount waits for ever.
+    let (mounted, device) = fuse(&point);
+    let moment = Duration::from_millis(200);
+    assert_eq!(pulse(&point, moment).unwrap(), Pulse::Silent);
+    let refused = umount(&options(&point, false), &mut |_| ()).unwrap_err();
+    assert_eq!(refused.code, UNREACHABLE);
+    assert!(refused.to_string().contains("--force"), "{refused}");
+    drop(device);
+    assert_eq!(pulse(&point, PATIENCE).unwrap(), Pulse::Dead);
+    drop(mounted);
+    assert_eq!(pulse(&point, PATIENCE).unwrap(), Pulse::Answers);
+}

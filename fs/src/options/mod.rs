@@ -81,11 +81,11 @@ pub enum LogLevel {
 }
 
 /// Switches of mount(2) that hold for the mount, whatever the files say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KernelFlags {
-    /// Set-user-id bits have no effect.
+    /// Set-user-id bits have no effect. As on every FUSE mount unless `-o suid` is said.
     pub nosuid: bool,
-    /// Device files cannot be opened.
+    /// Device files cannot be opened. As on every FUSE mount unless `-o dev` is said.
     pub nodev: bool,
     /// Nothing can be executed.
     pub noexec: bool,
@@ -95,6 +95,19 @@ pub struct KernelFlags {
     pub sync: bool,
     /// Changes of directories wait for the disk.
     pub dirsync: bool,
+}
+
+impl Default for KernelFlags {
+    fn default() -> Self {
+        Self {
+            nosuid: true,
+            nodev: true,
+            noexec: false,
+            noatime: false,
+            sync: false,
+            dirsync: false,
+        }
+    }
 }
 
 /// Everything that `mount` can be told.
@@ -203,7 +216,8 @@ struct MountArgs {
     /// Stay in the foreground (for systemd: Type=notify)
     #[arg(long)]
     foreground: bool,
-    /// Options as mount(8) and fstab write them: KEY[=VALUE],... with any long option of this command as KEY
+    /// Options as mount(8) and fstab write them: KEY[=VALUE],... with any long option of this command as KEY, and those of the kernel (nosuid
+    /// and nodev are in force unless `suid` and `dev` are said, and SOURCE's own mount allows them)
     #[arg(short = 'o', value_name = "OPTIONS", action = ArgAction::Append)]
     o: Vec<OsString>,
     /// Refuse writes

@@ -36,7 +36,7 @@ const KERNEL: [&str; 11] = [
 /// Long options without a value.
 const SWITCHES: [&str; 4] = ["allow-other", "any-pid-namespace", "read-only", "sidecar"];
 /// Long options with a value.
-const VALUES: [&str; 9] = [
+const VALUES: [&str; 10] = [
     "authority",
     "digest-threads",
     "drain",
@@ -46,6 +46,7 @@ const VALUES: [&str; 9] = [
     "node-state",
     "runs",
     "state",
+    "titles",
 ];
 
 /// What `-o` strings say, as arguments, in order.

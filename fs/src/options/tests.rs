@@ -159,6 +159,46 @@ fn an_option_wins_over_an_o_string_and_the_last_word_over_the_first() {
 }
 
 #[test]
+fn set_user_id_and_devices_work_only_when_asked_for() {
+    let m = mount(&["atlas-fs", "mount", "/a", "/b"]);
+    assert!(m.kernel.nosuid && m.kernel.nodev);
+    let m = mount(&["atlas-fs", "mount", "-o", "suid,dev", "/a", "/b"]);
+    assert!(!m.kernel.nosuid && !m.kernel.nodev);
+    let m = mount(&["atlas-fs", "mount", "-o", "suid,nosuid", "/a", "/b"]);
+    assert!(m.kernel.nosuid && m.kernel.nodev);
+}
+
+#[test]
+fn every_long_option_has_its_spelling_after_o() {
+    use clap::CommandFactory as _;
+    let cli = Cli::command();
+    let mount = cli.find_subcommand("mount").unwrap();
+    let long = mount
+        .get_arguments()
+        .filter(|a| !a.is_hide_set())
+        .filter_map(|a| Some((a.get_long()?, a.get_action().takes_values())));
+    let mut seen = 0;
+    for (name, value) in long {
+        if name == "foreground" {
+            // mount(8) waits for its helper to return.
+            continue;
+        }
+        let word = match (name, value) {
+            (_, false) => name.to_owned(),
+            ("io", _) => "io=inline".into(),
+            ("runs", _) => "runs=tree".into(),
+            ("titles", _) => "titles=none".into(),
+            ("log-level", _) => "log-level=warn".into(),
+            _ => format!("{name}=1"),
+        };
+        let line = ["atlas-fs", "mount", "-o", &word, "/a", "/b"];
+        assert!(command(&line).is_ok(), "-o {word}: {:?}", command(&line));
+        seen += 1;
+    }
+    assert!(seen > 10, "only {seen} options");
+}
+
+#[test]
 fn the_version_names_the_formats_that_are_spoken() {
     let (code, text) = refusal(&["atlas-fs", "--version"]);
     assert_eq!(code, 0);

@@ -149,28 +149,6 @@ impl Time {
     }
 }
 
-impl From<SystemTime> for Time {
-    fn from(t: SystemTime) -> Self {
-        match t.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => Self {
-                sec: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
-                nsec: after.subsec_nanos(),
-            },
-            Err(before) => {
-                let before = before.duration();
-                let sec = i64::try_from(before.as_secs()).unwrap_or(i64::MAX);
-                match before.subsec_nanos() {
-                    0 => Self { sec: -sec, nsec: 0 },
-                    nsec => Self {
-                        sec: -sec - 1,
-                        nsec: 1_000_000_000 - nsec,
-                    },
-                }
-            }
-        }
-    }
-}
-
 impl Attr {
     pub(crate) fn identity(&self) -> FileIdentity {
         FileIdentity {
@@ -326,17 +304,6 @@ fn timespec(time: Option<SetTime>) -> Timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_before_1970_come_back() {
-        for time in [
-            Time { sec: -1, nsec: 999 },
-            Time { sec: -5, nsec: 0 },
-            Time { sec: 7, nsec: 1 },
-        ] {
-            assert_eq!(Time::from(time.system()), time);
-        }
-    }
 
     #[test]
     fn device_numbers_over_eight_bits_survive() {

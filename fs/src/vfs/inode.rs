@@ -4,6 +4,9 @@
 //! longest unused are turned into file handles of the store, which cost no descriptor and survive renames. Where the store or the user has no
 //! such handles (or for filesystems mounted below SOURCE) descriptors stay until the limit, and then the inode is found by its name again,
 //! which only counts if device, inode number and birth time still agree.
+//!
+//! An inode without a name is held until the kernel forgets it, which it does with its last user. Were it let go earlier, the store could give its
+//! number to a new file while somebody is about to open the old one: for the kernel both are one inode, and it fails the older (EIO).
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -250,14 +253,6 @@ impl Inodes {
         // Its directories may be unknown too: all of the path is its name in the root.
         node.named(ROOT, path.as_os_str());
         self.remember(Arc::new(node));
-    }
-
-    /// The last name of the inode is gone: its space must not wait until the kernel forgets it. While it is open, a handle still reaches it.
-    pub(crate) fn nameless(&self, node: &Node) {
-        let reachable = self.handles && node.key.dev == self.root.key.dev;
-        if reachable || lock(&node.opens).total == 0 {
-            self.give_up(node);
-        }
     }
 
     /// Turns a descriptor into a handle where the store has handles.

@@ -108,9 +108,6 @@ impl Vfs {
         let left = attr::stat(&victim)?;
         if let Some(node) = self.inodes.by_key(left.key) {
             node.unnamed(parent, name);
-            if left.nlink == 0 {
-                self.inodes.nameless(&node);
-            }
         }
         if left.is_file() {
             let last = left.nlink == 0;
@@ -150,18 +147,20 @@ impl Vfs {
         self.renamed(&moved, (from, name), (to, new_name));
         let observer = self.observer()?;
         let exchange = flags.contains(RenameFlags::EXCHANGE);
-        let replaced = target.filter(|t| t.is_file() && !exchange).map(|t| t.key);
+        let replaced = target.filter(|t| t.is_file() && !exchange);
         if exchange && let Some(target) = target {
             self.renamed(&target, (to, new_name), (from, name));
             observer.exchanged(&old, &new, caller);
             return Ok(());
         }
+        // What has another name lost this one, and no more.
+        if let Some(linked) = replaced.filter(|t| t.nlink > 1) {
+            observer.unlinked(linked.key, &new, false, caller);
+        }
+        let replaced = replaced.filter(|t| t.nlink == 1).map(|t| t.key);
         observer.renamed(&old, &new, replaced, caller);
         if let Some(node) = target.and_then(|t| self.inodes.by_key(t.key)) {
             node.unnamed(to, new_name);
-            if self.show(&node).is_ok_and(|now| now.attr.nlink == 0) {
-                self.inodes.nameless(&node);
-            }
         }
         Ok(())
     }

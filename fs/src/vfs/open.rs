@@ -284,9 +284,6 @@ impl Vfs {
         drop(given_up);
         let fd = self.inodes.fd(&node);
         let now = fd.and_then(|fd| attr::stat(&*fd)).ok();
-        if now.is_some_and(|now| now.nlink == 0) {
-            self.inodes.nameless(&node);
-        }
         self.observer()?
             .released(id, now.map(|n| n.identity()).as_ref());
         Ok(())

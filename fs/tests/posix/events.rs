@@ -118,6 +118,9 @@ fn changes_of_length_and_names_are_told() {
     symlink("x", at("link")).expect("made");
     fs::remove_file(at("link")).expect("a symlink's end is not told");
     fs::remove_file(at("second")).expect("removed");
+    fs::hard_link(at("top/e/g"), at("third")).expect("linked");
+    fs::write(at("fourth"), b"").expect("written");
+    rustix::fs::rename(at("fourth"), at("third")).expect("replaces one of two names");
     fs::remove_file(at("top/e/g")).expect("removed");
     assert_eq!(
         told(&mount, "changed"),
@@ -132,13 +135,18 @@ fn changes_of_length_and_names_are_told() {
             "renamed d/e/f d/e/g replaced=false",
             "renamed d top replaced=false",
             "renamed other second replaced=true",
+            "renamed fourth third replaced=false",
         ]
     );
     assert_eq!(told(&mount, "exchanged"), ["exchanged second other"]);
-    assert_eq!(told(&mount, "linked"), ["linked second"]);
+    assert_eq!(told(&mount, "linked"), ["linked second", "linked third"]);
     assert_eq!(
         told(&mount, "unlinked"),
-        ["unlinked second last=false", "unlinked top/e/g last=true"]
+        [
+            "unlinked second last=false",
+            "unlinked third last=false",
+            "unlinked top/e/g last=true"
+        ]
     );
     let opened = told(&mount, "opened");
     assert!(opened[1].starts_with("opened top/e/g w "), "{opened:?}");

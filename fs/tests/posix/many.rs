@@ -1,9 +1,11 @@
 //! More inodes than descriptors, and what is asked of files that the kernel has forgotten.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 
-use super::harness::{Mount, Setup};
+use super::harness::{MODES, Mount, Setup, say};
 
 #[test]
 fn a_hundred_thousand_inodes_fit_into_256_descriptors() {
@@ -109,4 +111,104 @@ fn many_threads_at_once_lose_nothing() {
     mount.await_events("released", 1600);
     assert_eq!(mount.events("unlinked").len(), 0);
     assert_eq!(mount.events("renamed").len(), 800);
+}
+
+#[test]
+fn a_removed_inode_that_somebody_still_names_is_not_confused_with_a_new_file() {
+    for mode in MODES {
+        Mount::new(mode).compare(|d| {
+            let path = d.join("f");
+            fs::write(&path, b"the old one").expect("written");
+            let named = File::options()
+                .read(true)
+                .custom_flags(libc::O_PATH)
+                .open(&path)
+                .expect("found");
+            fs::remove_file(&path).expect("removed");
+            // A store gives a free inode number to the next file that is made.
+            for n in 0..100 {
+                fs::write(d.join(format!("new-{n}")), b"another").expect("written");
+            }
+            let again = fs::read(format!("/proc/self/fd/{}", named.as_raw_fd()));
+            vec![
+                say("links", named.metadata().map(|m| (m.nlink(), m.len()))),
+                say("content", again),
+            ]
+        });
+    }
+}
+
+#[test]
+fn names_that_come_and_go_under_many_threads_fail_no_open_file() {
+    for mode in MODES {
+        let mount = Mount::new(mode);
+        let threads: Vec<_> = (0..8)
+            .map(|t| {
+                let dir = mount.path.clone();
+                std::thread::spawn(move || {
+                    for n in 0..300 {
+                        let path = dir.join(format!("f{}", n % 3));
+                        let used = File::options()
+                            .read(true)
+                            .write(true)
+                            .create(true)
+                            .truncate(false)
+                            .open(&path)
+                            .and_then(|f| {
+                                f.write_at(b"x", 0)?;
+                                f.read_at(&mut [0u8; 9], 0)?;
+                                f.metadata().map(drop)
+                            });
+                        used.unwrap_or_else(|e| panic!("thread {t}, round {n}: {e}"));
+                        match fs::remove_file(&path) {
+                            Err(e) if e.kind() != io::ErrorKind::NotFound => panic!("{e}"),
+                            _ => {}
+                        }
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("no failure");
+        }
+    }
+}
+
+#[test]
+fn times_before_1970_and_the_least_of_all_are_kept_and_end_no_thread() {
+    let mount = Mount::new("passthrough");
+    mount.compare(|d| {
+        let path = d.join("f");
+        fs::write(&path, b"x").expect("written");
+        let mut said = Vec::new();
+        // More often than the mount has threads.
+        let least = std::iter::repeat_n((i64::MIN, 999_999_999), 20);
+        for (sec, nsec) in [
+            (-6, 500_000_000),
+            (-1, 999_999_999),
+            (-5, 0),
+            (0, 1),
+            (7, 8),
+        ]
+        .into_iter()
+        .chain(least)
+        {
+            let time = rustix::fs::Timespec {
+                tv_sec: sec,
+                tv_nsec: nsec,
+            };
+            let times = rustix::fs::Timestamps {
+                last_access: time,
+                last_modification: time,
+            };
+            let flags = rustix::fs::AtFlags::empty();
+            let set = rustix::fs::utimensat(rustix::fs::CWD, &path, &times, flags);
+            said.push(say("set", set.map_err(io::Error::from)));
+            said.push(say(
+                "stat",
+                fs::metadata(&path).map(|m| (m.atime(), m.atime_nsec(), m.mtime(), m.mtime_nsec())),
+            ));
+        }
+        said
+    });
 }
