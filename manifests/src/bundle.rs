@@ -256,7 +256,9 @@ impl Bundle {
         let mut tar = tar::Archive::new(from.take(MAX_BUNDLE));
         let mut found: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         let mut ignored = Vec::new();
-        for entry in tar.entries().map_err(|e| damaged(e.to_string()))? {
+        // Raw: the library would read a long name or an extended header whole, however long it says it is. We write neither.
+        let entries = tar.entries().map_err(|e| damaged(e.to_string()))?;
+        for entry in entries.raw(true) {
             let mut entry = entry.map_err(|e| damaged(e.to_string()))?;
             let raw = entry.path_bytes().into_owned();
             let path = String::from_utf8(raw.clone()).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! The small deterministic part of CBOR (RFC 8949 section 4.2.1) in which sets are written. Not a general codec: no maps, tags, floats or negative numbers.
+//! The small deterministic part of CBOR (RFC 8949 section 4.2.1) in which sets are written, and a check of any other CBOR before somebody
+//! else's decoder gets it. Not a general codec: maps, tags, floats and negative numbers are only walked over.
 
 /// Why bytes are not the deterministic CBOR that was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -11,9 +12,12 @@ pub struct CborError {
 }
 
 const UINT: u8 = 0;
+const NEGATIVE: u8 = 1;
 const BYTES: u8 = 2;
 const TEXT: u8 = 3;
 const ARRAY: u8 = 4;
+const MAP: u8 = 5;
+const TAG: u8 = 6;
 const NULL: u8 = 0xf6;
 
 /// Appends deterministic CBOR to a buffer.
@@ -70,6 +74,14 @@ pub(crate) fn head_len(n: u64) -> usize {
     let mut w = Writer::default();
     w.uint(n);
     w.0.len()
+}
+
+/// Refuses what is not one whole item with definite lengths that its input can hold, nested at most `depth` deep: decoders exist that
+/// reserve what a length promises, and that nest as deep as they are told to.
+pub(crate) fn well_formed(bytes: &[u8], depth: usize) -> Result<(), CborError> {
+    let mut reader = Reader::new(bytes);
+    reader.item(depth)?;
+    reader.end()
 }
 
 /// Reads deterministic CBOR from untrusted bytes; anything not in its shortest form is refused.
@@ -171,6 +183,46 @@ impl<'a> Reader<'a> {
         CborError { at: self.at, what }
     }
 
+    /// Walks over one item of any kind.
+    fn item(&mut self, depth: usize) -> Result<(), CborError> {
+        let Some(deeper) = depth.checked_sub(1) else {
+            return Err(self.error("nested too deep"));
+        };
+        let first = *self
+            .all
+            .get(self.at)
+            .ok_or_else(|| self.error("cut short"))?;
+        match first >> 5 {
+            major @ (UINT | NEGATIVE) => self.head(major, "").map(drop),
+            BYTES => self.bytes().map(drop),
+            TEXT => self.text().map(drop),
+            ARRAY => (0..self.array()?).try_for_each(|_| self.item(deeper)),
+            MAP => {
+                let pairs = self.head(MAP, "")?;
+                // Each key and each value is at least a byte.
+                if pairs > (self.all.len() - self.at) as u64 / 2 {
+                    return Err(self.error("map longer than the input"));
+                }
+                (0..pairs * 2).try_for_each(|_| self.item(deeper))
+            }
+            TAG => {
+                self.head(TAG, "")?;
+                self.item(deeper)
+            }
+            _ => {
+                let width = match first & 31 {
+                    0..=23 => 0,
+                    24 => 1,
+                    25 => 2,
+                    26 => 4,
+                    27 => 8,
+                    _ => return Err(self.error("indefinite or reserved length")),
+                };
+                self.take(1 + width).map(drop)
+            }
+        }
+    }
+
     fn take(&mut self, len: u64) -> Result<&'a [u8], CborError> {
         let rest = &self.all[self.at..];
         match usize::try_from(len).ok().and_then(|n| rest.get(..n)) {
@@ -250,7 +302,58 @@ mod tests {
         );
     }
 
+    /// What would make a decoder reserve twenty gigabytes, or end the stack.
+    #[test]
+    fn lengths_that_lie_and_nesting_without_end_are_refused() {
+        let huge = [0x5b, 0, 0, 0, 5, 0, 0, 0, 0];
+        let texts = [0x7b, 0, 0, 0, 5, 0, 0, 0, 0];
+        let map = [0xbb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0];
+        for bad in [
+            &huge[..],
+            &texts,
+            &map,
+            &[0x81; 100],
+            &[0xc1; 100],
+            &[0x9f, 0xff],
+            &[0x5f, 0xff],
+            &[0xfc],
+            &[0x61, 0xff],
+            &[0xa1, 0x00],
+            &[0x00, 0x00],
+            &[],
+        ] {
+            assert!(well_formed(bad, 16).is_err(), "{bad:02x?}");
+        }
+        let mut nested = vec![0x81; 15];
+        nested.push(0);
+        assert_eq!(well_formed(&nested, 16), Ok(()));
+        assert!(well_formed(&nested, 15).is_err());
+    }
+
     proptest! {
+        /// Whatever is let through, a decoder that takes lengths at their word reads to the end of it.
+        #[test]
+        fn what_is_well_formed_another_decoder_reads(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            if well_formed(&bytes, 16).is_ok() {
+                let mut rest = &bytes[..];
+                let read: Result<ciborium::Value, _> = ciborium::de::from_reader_with_recursion_limit(&mut rest, 32);
+                // It knows fewer simple values and tags than there are; what it takes, it takes whole.
+                prop_assert!(read.is_err() || rest.is_empty());
+            }
+        }
+
+        #[test]
+        fn what_another_encoder_writes_is_well_formed(n: i64, f: f64, b: bool, t: String, keys in prop::collection::vec(".{0,4}", 0..4)) {
+            let map = keys.into_iter().map(|k| (k.into(), ciborium::Value::Null)).collect();
+            let value = ciborium::Value::Array(vec![n.into(), f.into(), b.into(), t.into(), ciborium::Value::Map(map)]);
+            let mut bytes = Vec::new();
+            ciborium::into_writer(&value, &mut bytes).unwrap();
+            prop_assert_eq!(well_formed(&bytes, 4), Ok(()));
+            for len in 0..bytes.len() {
+                prop_assert!(well_formed(&bytes[..len], 4).is_err());
+            }
+        }
+
         #[test]
         fn what_is_written_reads_back(n: u64, b: Vec<u8>, t: String) {
             let mut w = Writer::default();

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use sha2::Digest as _;
 
 use crate::assertion::body::Fixed;
+use crate::assertion::{ACTIONS, ASSET_TYPE, DATA_HASH, INGREDIENT, LABEL_PREFIX};
 use crate::cbor;
 
 /// Deeper CBOR than ours is not read.
@@ -24,6 +25,8 @@ const SALTED: u8 = 0x13;
 const SALT: usize = 16;
 /// A COSE_Sign1: the tag, and an array of four.
 const SIGN1: [u8; 2] = [0xd2, 0x84];
+/// The protected header up to its certificate: a map of two, EdDSA, `x5chain`.
+const PROTECTED: [u8; 5] = [0xa2, 0x01, 0x27, 0x18, 0x21];
 /// No unprotected header, and a detached payload.
 const DETACHED: [u8; 2] = [0xa0, 0xf6];
 
@@ -53,6 +56,9 @@ pub(crate) struct Frame<'a> {
     pub(crate) urn: &'a str,
     /// The claim's fields that we use.
     pub(crate) claim: Claim,
+    /// The signer's certificate, in DER: one, which an anchor must have signed. The SDK would also follow a chain, and takes for an
+    /// authority whoever signed the next one.
+    pub(crate) certificate: &'a [u8],
     /// Label and CBOR of each assertion, in the claim's order; the hashes are those of the claim.
     pub(crate) assertions: Vec<(&'a str, &'a [u8])>,
 }
@@ -107,20 +113,24 @@ impl<'a> Frame<'a> {
             let mut one = assertions.boxed(b"jumb")?;
             let hash = one.rest();
             let label = one.description(b"cbor", SALTED)?;
-            let cbor = one.boxed(b"cbor")?.rest();
+            if !ours(label) {
+                return Err(assertions.error("an assertion that we do not write"));
+            }
+            let cbor = one.boxed(b"cbor")?.cbor()?;
             one.finish()?;
             found.push((label, cbor, hash));
         }
-        let claim_cbor = claim.boxed(b"cbor")?.rest();
+        let claim_cbor = claim.boxed(b"cbor")?.cbor()?;
         claim.finish()?;
         let mut cose = signature.boxed(b"cbor")?;
         signature.finish()?;
-        cose.sign1()?;
+        let certificate = cose.sign1()?;
         let claim: Claim = decode(claim_cbor).map_err(FrameError::Claim)?;
         claim.fits(urn, &found)?;
         Ok(Self {
             urn,
             claim,
+            certificate,
             assertions: found
                 .into_iter()
                 .map(|(label, cbor, _)| (label, cbor))
@@ -174,6 +184,22 @@ impl Claim {
         }
         Ok(())
     }
+}
+
+/// Whether we might write an assertion with this label, now or later. Others are not left to the SDK: it would decode them, and might take
+/// one for another binding of the content.
+fn ours(label: &str) -> bool {
+    let ingredient = |l: &str| {
+        let n = l
+            .strip_prefix(INGREDIENT)
+            .and_then(|l| l.strip_prefix("__"));
+        n.is_some_and(|n| !n.is_empty() && n.len() < 3 && n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let own = |l: &str| {
+        l.strip_prefix(LABEL_PREFIX)
+            .is_some_and(|l| l.starts_with('.'))
+    };
+    [ACTIONS, ASSET_TYPE, DATA_HASH, INGREDIENT].contains(&label) || ingredient(label) || own(label)
 }
 
 /// One CBOR value, all of the input.
@@ -286,8 +312,18 @@ impl<'a> Cursor<'a> {
         Ok(label)
     }
 
-    /// A COSE_Sign1 with nothing in it that is not signed, but the signature.
-    fn sign1(&mut self) -> Result<(), FrameError> {
+    /// What is left, which must be one CBOR item that any decoder may be given.
+    fn cbor(&self) -> Result<&'a [u8], FrameError> {
+        let all = self.rest();
+        cbor::well_formed(all, MAX_DEPTH).map_err(|e| FrameError::Shape {
+            at: self.at + e.at,
+            what: e.what,
+        })?;
+        Ok(all)
+    }
+
+    /// A COSE_Sign1 with nothing in it that is not signed, but the signature; gives the certificate.
+    fn sign1(&mut self) -> Result<&'a [u8], FrameError> {
         let start = self.at;
         self.expect(&SIGN1, "not a COSE_Sign1")?;
         let rest = self.rest();
@@ -296,9 +332,15 @@ impl<'a> Cursor<'a> {
             at: start + SIGN1.len() + e.at,
             what: e.what,
         };
-        reader.bytes().map_err(bad)?;
+        let protected = reader.bytes().map_err(bad)?;
         reader.skip(&DETACHED).map_err(bad)?;
         reader.fixed::<64>().map_err(bad)?;
-        reader.end().map_err(bad)
+        reader.end().map_err(bad)?;
+        let header = |_| self.error("a signature that is not by Ed25519 with one certificate");
+        let mut protected = cbor::Reader::new(protected);
+        protected.skip(&PROTECTED).map_err(header)?;
+        let certificate = protected.bytes().map_err(header)?;
+        protected.end().map_err(header)?;
+        Ok(certificate)
     }
 }

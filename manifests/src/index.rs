@@ -143,6 +143,7 @@ impl fmt::Debug for Index {
 impl Index {
     /// Opens the index for writing, making it when there is none. Repairs what an unclean end left.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
+        regular(path)?;
         let db = guarded(path, || {
             // It names paths that the manifests withhold: nobody else reads it, whatever the umask.
             let private = OpenOptions::new()
@@ -165,6 +166,7 @@ impl Index {
 
     /// Opens an existing index beside a stopped daemon; changes nothing.
     pub fn open_read_only(path: &Path) -> Result<Self, IndexError> {
+        regular(path)?;
         let db = guarded(path, || {
             let db = Database::builder()
                 .set_cache_size(CACHE)
@@ -224,6 +226,15 @@ impl Index {
 impl Drop for Index {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// A pipe in a copied state would keep whoever opens it waiting.
+fn regular(path: &Path) -> Result<(), IndexError> {
+    match std::fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => Err(damaged(path, "it is not a regular file")),
+        // Whatever else is wrong, opening it will say.
+        _ => Ok(()),
     }
 }
 

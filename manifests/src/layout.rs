@@ -1,21 +1,19 @@
 //! Where everything lies in a state directory (CONTRACTS 2), who owns a node's part of it, and which format it has. Not what the files hold.
 
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::digest::Sha256;
+use crate::durable::{MAX_SMALL_FILE, make_dir, read_small, sync_dir, write_durably};
 use crate::id::NodeId;
 
 /// What `FORMAT` holds, with a newline after it.
 pub const FORMAT: &str = "atlas 1";
-/// A `FORMAT` file longer than this is not one, in bytes.
-const MAX_SMALL_FILE: u64 = 4096;
 
 /// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -398,63 +396,6 @@ fn random(bytes: &mut [u8]) -> io::Result<()> {
     File::open("/dev/urandom")?.read_exact(bytes)
 }
 
-fn read_small(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?
-        .take(MAX_SMALL_FILE)
-        .read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// Makes a directory and those above it, with exactly this mode whatever the umask; an existing one is left as it is.
-pub(crate) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
-    match DirBuilder::new().mode(mode).create(path) {
-        Ok(()) => {
-            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-            match path.parent() {
-                Some(parent) if parent != Path::new("") => sync_dir(parent),
-                _ => Ok(()),
-            }
-        }
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().filter(|p| *p != Path::new("")).ok_or(e)?;
-            make_dir(parent, 0o755)?;
-            make_dir(path, mode)
-        }
-        Err(e) => Err(e),
-    }
-}
-
-/// Makes the entries of a directory durable.
-pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// Writes a file whole or not at all, and durably, with exactly this mode whatever the umask.
-pub(crate) fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut name = OsString::from(".tmp-");
-    name.push(path.file_name().unwrap_or_default());
-    let tmp = dir.join(name);
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(&tmp)?;
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&tmp, path)?;
-        sync_dir(dir)
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&tmp);
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -474,6 +415,26 @@ mod tests {
             assert!(result.unwrap_err().to_string().contains("atlas 2"));
         }
         assert!(!dir.path().join("store").exists());
+    }
+
+    #[test]
+    fn a_pipe_in_a_copied_state_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("FORMAT");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
+        assert!(matches!(
+            Layout::open(dir.path(), None),
+            Err(LayoutError::Io { .. })
+        ));
+        let error = crate::index::Index::open_read_only(&pipe).unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use c2pa::{Context, Reader};
 use serde_json::json;
 
 use crate::assertion::decode::{self, DecodeError};
+use crate::certificate;
 use crate::digest::Sha256;
 use crate::frame::{Frame, FrameError};
 use crate::statement::{ManifestRef, Statement};
@@ -69,7 +70,15 @@ pub enum ReadError {
 pub fn read(bytes: &[u8], anchors_pem: &str) -> Result<Reading, ReadError> {
     let frame = frame(bytes)?;
     let statement = decoded(&frame)?;
-    let signature = signature(bytes, frame.urn, anchors_pem)?;
+    let signature = match signature(bytes, frame.urn, anchors_pem)? {
+        Signature::Trusted { signer } => match certificate::unfit(frame.certificate) {
+            None => Signature::Trusted { signer },
+            Some(why) => Signature::Untrusted {
+                reason: format!("its certificate may not seal: {why}"),
+            },
+        },
+        untrusted @ Signature::Untrusted { .. } => untrusted,
+    };
     Ok(Reading {
         statement,
         urn: frame.urn.to_owned(),

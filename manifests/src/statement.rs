@@ -164,7 +164,7 @@ pub struct Python {
 /// A field that is committed to but not disclosed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Withheld {
-    /// `path`, `argv`, `cwd`, `host`, `user`, `exe`, `script`, `env`, `python`, `input-paths`.
+    /// `path`, `title`, `argv`, `cwd`, `host`, `user`, `exe`, `script`, `env`, `python`, `run`.
     pub field: String,
     /// See `private::commitment`.
     pub sha256: Sha256,

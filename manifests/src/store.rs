@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::OFlags;
 
 use crate::digest::{Digests, Sha256};
-use crate::layout::{Layout, make_dir, sync_dir};
+use crate::durable::{make_dir, sync_dir};
+use crate::layout::Layout;
 use crate::shelf::{Object, Shelf, ShelfError};
 use crate::statement::{Sealed, Statement};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::digest::Sha256;
-use crate::layout::{make_dir, write_durably};
+use crate::durable::{make_dir, write_durably};
 
 /// Where root pins authorities for everybody on the machine.
 pub const SYSTEM_DIR: &str = "/etc/atlas/trust";

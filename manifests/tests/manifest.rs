@@ -1,5 +1,7 @@
 //! A statement through a real signature and back, and what happens to it on the way when somebody interferes. Real keys, real C2PA, no mocks.
 
+mod forgeries;
+mod mutations;
 mod statements;
 
 use std::sync::LazyLock;

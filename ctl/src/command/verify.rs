@@ -318,9 +318,16 @@ impl Session<'_> {
                 },
             ));
         }
+        let row = find::own_row(&located, evidence)?;
+        let below = match &located.place {
+            Place::Live { below, .. } | Place::Backing { below, .. } => below,
+            Place::Loose => &located.real,
+        };
         let choice = ManifestChoice {
             given: None,
-            row: find::own_row(&located, evidence)?,
+            row,
+            place: Some(PathBytes::from(below.as_path())),
+            excluded: live_state(&located).is_some_and(|s| s.parse() == Ok(State::Excluded)),
             sidecar: sidecar(path),
         };
         Ok((source, choice))
@@ -367,9 +374,7 @@ enum Prepared {
 
 /// The state of a version that is still on its way, with the progress that the mount tells; `None` for all others.
 fn pending(located: &Located, row: Option<&VersionRow>) -> Option<String> {
-    let live = matches!(located.place, Place::Live { .. });
-    let told = live.then(|| xattr_state(&located.real)).flatten();
-    let (state, text) = match (told, row) {
+    let (state, text) = match (live_state(located), row) {
         (Some(text), _) => (text.split_whitespace().next()?.parse::<State>().ok()?, text),
         (None, Some(row)) => {
             let reason = row
@@ -390,6 +395,12 @@ fn pending(located: &Located, row: Option<&VersionRow>) -> Option<String> {
         | State::Excluded
         | State::Empty => None,
     }
+}
+
+/// What the mount says of a file on it.
+fn live_state(located: &Located) -> Option<String> {
+    let live = matches!(located.place, Place::Live { .. });
+    live.then(|| xattr_state(&located.real)).flatten()
 }
 
 /// `user.atlas.state`, for example `digesting 43 %`.

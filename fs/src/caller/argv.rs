@@ -42,6 +42,7 @@ pub(crate) fn redact(argv: &[Vec<u8>]) -> Vec<PathBytes> {
     let mut hide = Hide::Nothing;
     argv.iter()
         .map(|arg| {
+            let arg = &quoted(arg);
             // A command line in one argument (`sh -c "..."`) is judged word by word.
             if matches!(hide, Hide::Nothing)
                 && arg.iter().any(u8::is_ascii_whitespace)
@@ -52,6 +53,63 @@ pub(crate) fn redact(argv: &[Vec<u8>]) -> Vec<PathBytes> {
             PathBytes(word(arg, &mut hide))
         })
         .collect()
+}
+
+/// The pairs of `--meta`, which everybody may read: as an argument `KEY=VALUE` would be kept.
+pub(crate) fn redact_pairs(pairs: Vec<(String, String)>) -> Vec<(String, String)> {
+    let kept = |(key, value): (String, String)| {
+        let shown = if sensitive(key.as_bytes()) {
+            String::from_utf8_lossy(WITHHELD).into_owned()
+        } else {
+            let shown = redact(&[value.into_bytes()]);
+            shown.iter().map(PathBytes::lossy).collect()
+        };
+        (key, shown)
+    };
+    pairs.into_iter().map(kept).collect()
+}
+
+/// Quoted values behind a sensitive name and `=` or `:`, whatever they hold: `TOKEN="a b"`, `{"token": "a"}`, `os.environ['KEY']='a'`.
+fn quoted(text: &[u8]) -> Vec<u8> {
+    let named = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    let quote = |b: &u8| matches!(b, b'"' | b'\'');
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.first() {
+        let length = rest.iter().position(|b| !named(b)).unwrap_or(rest.len());
+        if length == 0 {
+            out.push(*first);
+            rest = &rest[1..];
+            continue;
+        }
+        let (name, behind) = rest.split_at(length);
+        out.extend_from_slice(name);
+        rest = behind;
+        if !sensitive(name) {
+            continue;
+        }
+        // A closing quote or bracket, then the sign, then the quote that opens the value.
+        let closed = rest
+            .iter()
+            .position(|b| !(b.is_ascii_whitespace() || quote(b) || matches!(b, b']' | b'\\')))
+            .unwrap_or(rest.len());
+        let signs = &rest[closed..];
+        let signed = signs
+            .iter()
+            .position(|b| !(b.is_ascii_whitespace() || matches!(b, b'=' | b':' | b'\\')))
+            .unwrap_or(signs.len());
+        let to = closed + signed;
+        if matches!(signs.first(), Some(b'=' | b':'))
+            && let Some(mark) = rest.get(to).filter(|b| quote(b))
+        {
+            let value = &rest[to + 1..];
+            let end = value.iter().position(|b| b == mark).unwrap_or(value.len());
+            out.extend_from_slice(&rest[..=to]);
+            out.extend_from_slice(WITHHELD);
+            rest = &value[end..];
+        }
+    }
+    out
 }
 
 /// What the word before asks of the next.
@@ -78,9 +136,20 @@ fn words(text: &[u8]) -> Vec<u8> {
             .iter()
             .position(|b| separates(b) != separator)
             .unwrap_or(rest.len());
-        let (now, later) = rest.split_at(end);
+        let (now, mut later) = rest.split_at(end);
         if separator {
             out.extend_from_slice(now);
+            let mark = now.last().filter(|b| matches!(b, b'\'' | b'"'));
+            if let Some(mark) = mark
+                && matches!(hide, Hide::Whole | Hide::Certainly)
+                && let Some(close) = later.iter().position(|b| b == mark)
+                && later[..close].iter().any(u8::is_ascii_whitespace)
+            {
+                // One value with blanks in it.
+                out.extend_from_slice(WITHHELD);
+                later = &later[close..];
+                hide = Hide::Nothing;
+            }
         } else {
             out.extend(word(now, &mut hide));
         }
@@ -121,6 +190,10 @@ fn word(arg: &[u8], hide: &mut Hide) -> Vec<u8> {
         return url(arg, at + 3);
     }
     if let Some(eq) = arg.iter().position(|b| *b == b'=') {
+        // What follows is quoted, and judged already.
+        if eq + 1 == arg.len() {
+            return arg.to_vec();
+        }
         if sensitive(&arg[..eq]) || shape(&arg[eq + 1..]) {
             return cut(arg, eq + 1);
         }
@@ -159,9 +232,11 @@ fn cut(arg: &[u8], keep: usize) -> Vec<u8> {
 /// True when a name holds one of the words, in any case.
 fn sensitive(name: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
-    SENSITIVE
-        .iter()
-        .any(|s| find(&name, s.as_bytes()).is_some())
+    let short = [&b"-pass"[..], b"_pass", b"-pwd", b"_pwd"];
+    short.iter().any(|s| name.ends_with(s))
+        || SENSITIVE
+            .iter()
+            .any(|s| find(&name, s.as_bytes()).is_some())
 }
 
 fn shape(value: &[u8]) -> bool {
@@ -278,12 +353,50 @@ mod tests {
                 "curl -H \"Authorization: Bearer s3cr3tV4lue\" https://a:s3cr3tV4lue@h",
             ],
             &["x", "--api-key", "--api-key", S],
+            &["x", "--pass", S],
+            &["env", "DB_PASS=s3cr3tV4lue", "x"],
+            &["sh", "-c", "TOKEN=\"s3cr3tV4lue\" python x"],
+            &["sh", "-c", "export TOKEN='a b s3cr3tV4lue' X=1; python x"],
+            &["sh", "-c", "x --api-key 'a b s3cr3tV4lue' --lr 1"],
+            &["sh", "-c", "x --password=\"a s3cr3tV4lue\""],
+            &[
+                "curl",
+                "-d",
+                "{\"user\": \"me\", \"token\": \"s3cr3tV4lue\"}",
+            ],
+            &["curl", "-d", "{\"token\":\"s3cr3tV4lue\"}"],
+            &[
+                "sh",
+                "-c",
+                "curl -d \"{\\\"token\\\": \\\"s3cr3tV4lue\\\"}\" host",
+            ],
+            &[
+                "python",
+                "-c",
+                "import os; os.environ['HF_TOKEN'] = 's3cr3tV4lue'",
+            ],
+            &["python", "-c", "login(token='s3cr3tV4lue')"],
+            &["TOKEN=\"s3cr3tV4lue"],
         ] {
             let shown = show(argv);
             assert_eq!(shown.len(), argv.len());
             assert!(!shown.join(" ").contains(S), "{argv:?} -> {shown:?}");
             assert!(shown.join(" ").contains("[withheld]"), "{shown:?}");
         }
+    }
+
+    #[test]
+    fn a_run_s_labels_are_for_everybody_and_hold_no_secret() {
+        let pairs = [
+            ("seed", "1"),
+            ("api_key", "s3cr3tV4lue"),
+            ("data", "https://me:s3cr3tV4lue@host/x"),
+            ("note", "two words"),
+        ];
+        let pairs = pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec();
+        let kept: Vec<_> = redact_pairs(pairs).into_iter().map(|(_, v)| v).collect();
+        let url = "https://[withheld]@host/x";
+        assert_eq!(kept, ["1", "[withheld]", url, "two words"]);
     }
 
     #[test]

@@ -271,7 +271,7 @@ impl Callers {
         let id = registry.declare(by, cgroup, &now());
         if let Some(run) = registry.run_mut(id) {
             run.row.name = name;
-            run.row.meta = meta;
+            run.row.meta = argv::redact_pairs(meta);
             run.row.argv = argv::redact(&raw);
             run.row.host = Some(HOST.clone());
             if let Some(peer) = peer {

@@ -5,28 +5,17 @@ mod live;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use atlas_manifests::digest::Sha256;
+pub use atlas_manifests::exclusion::DEFAULT_EXCLUDE;
 use serde::Deserialize;
 use toml::Spanned;
 
 pub use exclusions::{Exclusions, IGNORE_FILE};
 pub use live::LiveExclusions;
-
-/// What is left out unless `config.toml` says otherwise.
-pub const DEFAULT_EXCLUDE: [&str; 8] = [
-    ".git/",
-    "__pycache__/",
-    "node_modules/",
-    ".venv/",
-    "site-packages/",
-    "*.lock",
-    "*.swp",
-    "*.pyc",
-];
 
 /// The effective configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +102,7 @@ impl Config {
     /// # Errors
     /// As `parse`, and when it cannot be read.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let bytes = match fs::read(path) {
+        let bytes = match read(path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => {
@@ -181,6 +170,20 @@ impl Config {
         }
         Sha256::of(&canonical)
     }
+}
+
+/// The bytes of a regular file. A pipe under its name would keep the mount waiting for somebody to write.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The line that holds byte `at`, from 1.

@@ -35,7 +35,7 @@ pub(super) fn next_version(index: u64, records: &[Record], node: NodeId) -> u64 
         if let NodeRef::Version(v) = id
             && v.node == node
         {
-            next = next.max(v.n + 1);
+            next = next.max(v.n.saturating_add(1));
         }
     }
     next

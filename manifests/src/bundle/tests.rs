@@ -74,6 +74,23 @@ fn an_entry_that_claims_to_be_huge_is_refused_before_it_is_read() {
     );
 }
 
+/// A sparse file of four gigabytes costs its maker nothing.
+#[test]
+fn an_extended_header_is_passed_over_and_never_read_into_memory() {
+    let chain = Chain::new();
+    for kind in [b'L', b'K', b'x', b'g', b'S', b'2', b'1', b'5', b'3'] {
+        let mut tar = with_entry(&chain, b"manifests/x", 1 << 20, &[b'a'; 1 << 20]);
+        let at = tar.len() - 1024 - (1 << 20) - 512;
+        tar[at + 156] = kind;
+        let mut header = tar::Header::new_ustar();
+        header.as_mut_bytes().copy_from_slice(&tar[at..at + 512]);
+        header.set_cksum();
+        tar[at..at + 512].copy_from_slice(header.as_bytes());
+        let bundle = Bundle::read(&tar[..]).unwrap();
+        assert_eq!(bundle.ignored().len(), 1, "{}", char::from(kind));
+    }
+}
+
 #[test]
 fn names_that_lead_elsewhere_are_passed_over_and_nothing_is_written() {
     let chain = Chain::new();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Batch, Index, IndexError};
-use crate::layout::sync_dir;
+use crate::durable::sync_dir;
 use crate::scan::StoreScan;
 use crate::store::Store;
 

@@ -10,9 +10,10 @@ use crate::rows::VersionRow;
 use crate::scan::tests::version_row;
 use crate::seal::Sealer;
 use crate::set::{Leaf, Segment, SetTree, empty_head};
+use crate::shelf::Object;
 use crate::statement::{Input, ManifestRef, Sealed};
 use crate::statements::plain;
-use crate::vocabulary::{Grade, Kind};
+use crate::vocabulary::{Grade, Kind, State};
 
 pub(crate) const DEPTH: u64 = 12;
 

@@ -91,7 +91,7 @@ fn committed(shelf: &dyn Shelf, choice: &ManifestChoice, v: &FileVerdict) -> Opt
     let fits = |bytes: &&Vec<u8>| crate::digest::Sha256::of(bytes) == name;
     let bytes = match choice.given.iter().chain(&choice.sidecar).find(fits) {
         Some(bytes) => bytes.clone(),
-        None => super::fetch(shelf, &name).ok()??,
+        None => super::choice::fetch(shelf, &name).ok()??,
     };
     crate::read::peek(&bytes).ok()?.members
 }
@@ -107,7 +107,7 @@ fn member_list(
         &choice.sidecar,
     ) {
         (Some(bytes), _, _) => Some(bytes.clone()),
-        (None, Some(own), _) => super::fetch(shelf, &own.sha256)?,
+        (None, Some(own), _) => super::choice::fetch(shelf, &own.sha256)?,
         (None, None, sidecar) => sidecar.clone(),
     };
     let Some(manifest) = manifest else {

@@ -7,8 +7,8 @@ use crate::rows::VersionRow;
 use crate::scan::StoreScan;
 use crate::scan::tests::version_row;
 use crate::set::{Leaf, Member, MemberList, Segment, SetTree, empty_head};
-use crate::shelf::Catalogue as _;
-use crate::vocabulary::Kind;
+use crate::shelf::{Catalogue as _, Object};
+use crate::vocabulary::{Kind, State};
 
 /// A chain whose 13th version is a registered set of `a` and `b`, and the bytes of its member list.
 fn registered() -> (Chain, Vec<u8>) {
@@ -111,6 +111,12 @@ fn a_member_is_attested_by_its_set_and_no_other_content_at_its_path_is() {
     );
     assert_eq!(code(&judge("data/a", b"c")), 4);
     assert_eq!(code(&judge("data/a", b"")), 4);
+    // The index says that the file is another one; the caller knows where it found it.
+    let lie = ManifestChoice {
+        place: Some("data/a".into()),
+        ..member_row(&chain, "elsewhere", b"b")
+    };
+    assert_eq!(code(&chain.judge_by(b"b", lie)), 4, "a row that lies");
     let name = Sha256::of(&bytes);
     for at in (0..bytes.len()).step_by(7) {
         let mut bad = bytes.clone();

@@ -5,9 +5,10 @@ use super::*;
 use crate::rows::VersionRow;
 use crate::scan::tests::version_row;
 use crate::set::{Leaf, Segment, SetTree, empty_head};
+use crate::shelf::Object;
 use crate::statement::Input;
 use crate::statements::plain;
-use crate::vocabulary::Kind;
+use crate::vocabulary::{Kind, State};
 
 pub(super) fn code(v: &FileVerdict) -> i32 {
     assert_eq!(v.verdict == Outcome::Pass, v.code == Code::Ok, "{v:?}");
@@ -369,15 +370,26 @@ fn a_row_that_says_excluded_hides_no_tampering_of_a_file_with_a_manifest() {
         state: State::Excluded,
         ..version_row(node(50))
     };
-    let choice = ManifestChoice {
-        row: Some(bare),
+    let choice = |place: &str, excluded: bool| ManifestChoice {
+        row: Some(bare.clone()),
+        place: Some(place.into()),
+        excluded,
         ..ManifestChoice::default()
     };
-    assert_eq!(
-        chain.judge_by(b"a lock file", choice).verdict,
-        Outcome::Skipped,
-        "skipped, not verified"
+    for (place, excluded) in [("a/x.lock", false), ("a/model.pt", true)] {
+        assert_eq!(
+            chain
+                .judge_by(b"a lock file", choice(place, excluded))
+                .verdict,
+            Outcome::Skipped,
+            "skipped, not verified"
+        );
+    }
+    let v = chain.judge_by(
+        b"tampered, and its manifest deleted",
+        choice("a/model.pt", false),
     );
+    assert_eq!(code(&v), 3, "{v:?}");
 }
 
 #[test]
