@@ -172,7 +172,7 @@ impl Engine {
                 .ok_or_else(|| format!("{shown}: it was not digested"))?;
             let kind = sniff(d.path.base_name(), &d.head, d.digests.size);
             let row = self.seal_registration(Registration {
-                version: lock(&self.ledger).reserve(),
+                version: self.reserve(),
                 path: d.path.clone(),
                 digests: d.digests,
                 identity: Some(d.identity),
@@ -228,7 +228,7 @@ impl Engine {
             .max()
             .unwrap_or(Quiet::Proven);
         let row = self.seal_registration(Registration {
-            version: lock(&self.ledger).reserve(),
+            version: self.reserve(),
             path: path.clone(),
             digests: Digests::of(&bytes),
             identity: None,
@@ -264,6 +264,11 @@ impl Engine {
         if let Some(known) = self.known(row) {
             self.step(|l| l.registered(d.file, d.identity, &known));
         }
+    }
+
+    /// A function of its own, so that the ledger is free again before anybody waits for the seal: whoever seals needs it.
+    fn reserve(&self) -> VersionId {
+        lock(&self.ledger).reserve()
     }
 
     fn seal_registration(&self, registration: Registration) -> Result<VersionRow, String> {
