@@ -47,14 +47,16 @@ pub(crate) struct Cli {
     pub verb: Verb,
 }
 
-/// Flags that every verb takes.
+/// Flags that every verb takes; in each verb's help they come after its own.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Print JSON on standard output instead of text
+    /// Print JSON on standard output instead of text; a failure too is told there, as {"error": {"code": N, "text": "..."}}
     #[arg(long, global = true)]
     pub json: bool,
-    /// When to use colours; NO_COLOR is honoured
+    /// When to use colours: auto (on a terminal, unless NO_COLOR is set), always or never
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    #[arg(hide_possible_values = true)]
     pub color: Color,
     /// State directory, when it is not SOURCE/.atlas
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
