@@ -117,6 +117,22 @@ fn registering_what_is_not_there_changes_nothing() {
     assert!(files::find(&lab.behind(".atlas/store/manifests"), ".c2pa").is_empty());
 }
 
+/// What a run wrote has a proof with its inputs: a registration, which has none, must not stand in front of it.
+#[test]
+fn registering_what_a_run_wrote_does_not_hide_where_it_came_from() {
+    let lab = registered();
+    let mount = lab.mount(Options::new(Io::Passthrough));
+    mount.sh("cat images/class0/00.png > model").ok();
+    mount.sync();
+    let before = mount.lineage("model");
+    assert_eq!(before.inputs(), names(["images/class0/00.png"]));
+    mount.ctl(&["register", "model"]).expect(0);
+    assert_eq!(mount.lineage("model").root, before.root);
+    let named = mount.ctl(&["register", "model", "--name", "mine"]);
+    named.refusal(1, "model");
+    assert_eq!(mount.lineage("model").root, before.root);
+}
+
 /// A registration that keeps a lock while it waits for its seal stops the whole mount as soon as anything else is being sealed.
 #[test]
 fn registering_while_other_files_are_sealed_never_stops_the_mount() {

@@ -170,6 +170,12 @@ impl Engine {
             let d = digested
                 .pop()
                 .ok_or_else(|| format!("{shown}: it was not digested"))?;
+            // A registration has no inputs: it would hide where the file came from.
+            match self.sealed_by_a_run(&d.identity, &d.digests, name.or(author)) {
+                Ok(Some(row)) => return Ok(row),
+                Ok(None) => {}
+                Err(why) => return Err(Stop::Said(format!("{shown}: {why}"))),
+            }
             let kind = sniff(d.path.base_name(), &d.head, d.digests.size);
             let row = self.seal_registration(Registration {
                 version: self.reserve(),
@@ -264,11 +270,6 @@ impl Engine {
         if let Some(known) = self.known(row) {
             self.step(|l| l.registered(d.file, d.identity, &known));
         }
-    }
-
-    /// A function of its own, so that the ledger is free again before anybody waits for the seal: whoever seals needs it.
-    fn reserve(&self) -> VersionId {
-        lock(&self.ledger).reserve()
     }
 
     fn seal_registration(&self, registration: Registration) -> Result<VersionRow, String> {
