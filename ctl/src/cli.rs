@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use atlas_manifests::vocabulary::{Grade, Kind};
 use clap::builder::styling::{AnsiColor, Styles};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
@@ -47,14 +48,16 @@ pub(crate) struct Cli {
     pub verb: Verb,
 }
 
-/// Flags that every verb takes.
+/// Flags that every verb takes; in each verb's help they come after its own.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Print JSON on standard output instead of text
+    /// Print JSON on standard output instead of text; a failure too is told there, as {"error": {"code": N, "text": "..."}}
     #[arg(long, global = true)]
     pub json: bool,
-    /// When to use colours; NO_COLOR is honoured
+    /// When to use colours: auto (on a terminal, unless NO_COLOR is set), always or never
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    #[arg(hide_possible_values = true)]
     pub color: Color,
     /// State directory, when it is not SOURCE/.atlas
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -171,8 +174,10 @@ pub(crate) struct LsArgs {
 Shown are inputs of grade process-tree and better; --all also shows those that only ran in the same run, \
 files that the run made and deleted, and each program file by itself.
 
-Kinds: read (its bytes were seen to go), opened, parent (the version it replaced), set (some member of a \
-registered set), code. Grades: copied, same-process, process-tree, run.")]
+Kinds: read, its bytes were seen to go; opened, whether it was read cannot be told; parent, the version that \
+it replaced; set, some member of a registered set; code, a program.
+Grades, nearest first: copied by the kernel; same-process that wrote; process-tree of that process; \
+elsewhere in the run.")]
 pub(crate) struct LineageArgs {
     /// A path, or a digest (or 8 and more of its hex digits)
     #[arg(value_name = "PATH|DIGEST", value_hint = ValueHint::AnyPath)]
@@ -184,10 +189,10 @@ pub(crate) struct LineageArgs {
     #[arg(long)]
     pub downstream: bool,
     /// Only inputs of this grade or a nearer one
-    #[arg(long, value_name = "GRADE", value_parser = parse_grade)]
+    #[arg(long, value_name = "GRADE", value_parser = grades())]
     pub min_grade: Option<Grade>,
     /// Only inputs of this kind; may be given several times
-    #[arg(long, value_name = "KIND", value_parser = parse_kind)]
+    #[arg(long, value_name = "KIND", value_parser = kinds())]
     pub kind: Vec<Kind>,
     /// Hide and collapse nothing
     #[arg(long)]
@@ -337,12 +342,15 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn parse_grade(text: &str) -> Result<Grade, String> {
-    text.parse()
+// With their words known to clap, a shell can complete them.
+fn grades() -> impl TypedValueParser<Value = Grade> {
+    let words = Grade::ALL.iter().map(|g| g.as_str());
+    PossibleValuesParser::new(words).try_map(|text| text.parse::<Grade>())
 }
 
-fn parse_kind(text: &str) -> Result<Kind, String> {
-    text.parse()
+fn kinds() -> impl TypedValueParser<Value = Kind> {
+    let words = Kind::ALL.iter().map(|k| k.as_str());
+    PossibleValuesParser::new(words).try_map(|text| text.parse::<Kind>())
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ use std::fmt;
 use std::io;
 
 use atlas_manifests::shelf::ShelfError;
+use serde::Serialize;
 
 use crate::view::escape;
+use crate::view::out::{self, Out};
 
 /// An exit code. The numbers are a contract; new ones may be added, none changes its meaning. Those that only verification finds
 /// are named in `atlas_manifests::verify`.
@@ -54,10 +56,8 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure with a line of its own.
     pub(crate) fn new(code: Code, text: impl Into<String>) -> Self {
-        Self {
-            code,
-            text: text.into(),
-        }
+        let text = plain(text.into());
+        Self { code, text }
     }
 
     /// Any other error.
@@ -75,10 +75,43 @@ impl Failure {
         Self::new(code, "")
     }
 
-    /// The line for standard error, safe for a terminal; `None` when there is nothing to say.
-    pub(crate) fn line(&self) -> Option<String> {
-        (!self.text.is_empty()).then(|| format!("atlasctl: {}", escape::line(&self.text)))
+    /// Says it on standard error, and to a program that asked for JSON on `json` too, unless that holds a document already.
+    pub(crate) fn report(&self, json: Option<&mut Out>) {
+        let Some(line) = self.line() else { return };
+        if let Some(to) = json
+            && !to.begun()
+        {
+            let told = Told {
+                error: Error {
+                    code: self.code.0,
+                    text: &self.text,
+                },
+            };
+            // Nobody may read there any more; the line below and the code are said all the same.
+            let _ = to.json(&told);
+        }
+        out::say(&line);
     }
+
+    /// The line for standard error, safe for a terminal; `None` when there is nothing to say. A name of thousands of characters is
+    /// cut in its middle: what stands before it and after it is what helps.
+    pub(crate) fn line(&self) -> Option<String> {
+        const MOST: usize = 600;
+        let text = escape::short(&escape::line(&self.text), MOST);
+        (!self.text.is_empty()).then(|| format!("atlasctl: {text}"))
+    }
+}
+
+/// A failure as a program reads it.
+#[derive(Serialize)]
+struct Told<'a> {
+    error: Error<'a>,
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    code: u8,
+    text: &'a str,
 }
 
 impl From<ShelfError> for Failure {
@@ -89,6 +122,22 @@ impl From<ShelfError> for Failure {
         };
         Self::new(code, error.to_string())
     }
+}
+
+/// Without the numbers that Rust appends to the system's words.
+fn plain(mut text: String) -> String {
+    const NUMBER: &str = " (os error ";
+    let mut from = 0;
+    while let Some(at) = text[from..].find(NUMBER).map(|at| from + at) {
+        let rest = &text[at + NUMBER.len()..];
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        from = at + NUMBER.len() + digits;
+        if rest[digits..].starts_with(')') {
+            text.replace_range(at..=from, "");
+            from = at;
+        }
+    }
+    text
 }
 
 /// The system's words for an error, without the number that Rust appends.
@@ -111,8 +160,19 @@ mod tests {
     }
 
     #[test]
+    fn an_error_about_a_very_long_name_still_ends_with_its_remedy() {
+        let f = Failure::error(format!("{}: is a pipe: name a file", "x".repeat(10_000)));
+        let line = f.line().unwrap();
+        assert!(line.len() < 700 && line.ends_with("name a file"), "{line}");
+    }
+
+    #[test]
     fn a_system_error_reads_like_a_sentence() {
         let e = io::Error::from_raw_os_error(2);
         assert_eq!(reason(&e), "no such file or directory");
+        let f = Failure::error(format!("a: {e}: look; b: {e} (os error x) (os error 1"));
+        let words = "No such file or directory";
+        let plain = format!("a: {words}: look; b: {words} (os error x) (os error 1");
+        assert_eq!(f.text, plain);
     }
 }

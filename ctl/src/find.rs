@@ -58,7 +58,13 @@ impl Found {
 /// Finds what was named. What exists as a file is a file, whatever else it might be called.
 pub(crate) fn find(asked: &OsStr, global: &Global) -> Result<Found, Failure> {
     let path = Path::new(asked);
-    if fs::symlink_metadata(path).is_ok() {
+    if asked.is_empty() {
+        return Err(Failure::new(
+            Code::USAGE,
+            "an empty name: give a path, a digest or a run",
+        ));
+    }
+    if place::metadata(path, false)?.is_ok() {
         return file(path, global);
     }
     match asked.to_str() {
@@ -87,11 +93,17 @@ fn file_that_was(path: &Path, global: &Global) -> Result<Found, Failure> {
         What::File { row: None, .. } => {
             // What can only be a digest names content, and there is no manifest for it; anything else may be misspelt.
             let text = path.to_str().unwrap_or_default();
-            let digest = text.contains(':') && text.parse::<DigestPrefix>().is_ok();
+            let digest = text.contains(':') && prefix(text).is_some();
+            let short = text.len() < 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
             let (code, what) = if digest {
                 (
                     Code::NO_MANIFEST,
                     "no content with this digest is known here",
+                )
+            } else if short {
+                (
+                    Code::ERROR,
+                    "no such file or run, and a digest needs 8 digits at least",
                 )
             } else {
                 (Code::ERROR, "no such file, digest or run")
@@ -113,12 +125,17 @@ fn named(text: &str, global: &Global) -> Result<Option<Found>, Failure> {
         row.map(|r| What::Content(vec![r]))
     } else if let Some(run) = run(text, &evidence)? {
         Some(What::Run(Box::new(run)))
-    } else if let Ok(prefix) = text.parse::<DigestPrefix>() {
+    } else if let Some(prefix) = prefix(text) {
         content(&prefix, rows.by_digest(&prefix)?)?.map(What::Content)
     } else {
         None
     };
     Ok(what.map(|what| Found { evidence, what }))
+}
+
+/// Other programs print digests in capitals too.
+fn prefix(text: &str) -> Option<DigestPrefix> {
+    text.to_ascii_lowercase().parse().ok()
 }
 
 /// The rows of one content; a prefix that names several is refused.

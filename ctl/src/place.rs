@@ -5,17 +5,22 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use atlas_manifests::wire::Status;
 
 use crate::client::Client;
 use crate::exit::{Code, Failure};
+use crate::view::out;
 
 /// Longest `status` that is read, in bytes.
 const MAX_STATUS: u64 = 1 << 20;
 /// How long a daemon may take to say who it is.
 const HELLO: Duration = Duration::from_secs(5);
+/// How long a mount may take to say what lies at a path.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// A path as asked, and where it really is.
 #[derive(Debug)]
@@ -52,6 +57,42 @@ pub(crate) enum Place {
 
 /// Finds out where a path is. The path itself need not exist.
 pub(crate) fn locate(path: &Path) -> Result<Located, Failure> {
+    look(path, locate_now)?
+}
+
+/// The metadata of a path, or of what it links to.
+pub(crate) fn metadata(path: &Path, follow: bool) -> Result<io::Result<fs::Metadata>, Failure> {
+    look(path, move |path| {
+        if follow {
+            fs::metadata(path)
+        } else {
+            fs::symlink_metadata(path)
+        }
+    })
+}
+
+/// Looks at a path, and waits for the answer only so long: a mount whose daemon hangs answers nobody, and a thread that asks it cannot
+/// be interrupted.
+fn look<T: Send + 'static>(
+    path: &Path,
+    how: impl FnOnce(&Path) -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let (tell, told) = mpsc::channel();
+    let asked = path.to_owned();
+    thread::Builder::new()
+        .spawn(move || {
+            // Whoever asked may have given up.
+            let _ = tell.send(how(&asked));
+        })
+        .map_err(|e| Failure::io(path.display(), &e))?;
+    told.recv_timeout(LOOK).map_err(|_| {
+        let path = path.display();
+        let text = format!("{path}: its mount does not answer: the daemon hangs, see its log");
+        Failure::new(Code::NO_DAEMON, text)
+    })
+}
+
+fn locate_now(path: &Path) -> Result<Located, Failure> {
     let real = resolve(path).map_err(|e| unreachable_path(path, &e))?;
     let place = match live(&real)? {
         Some(place) => place,
@@ -73,12 +114,13 @@ pub(crate) fn daemons() -> Vec<(Client, Status)> {
             .collect();
         sockets.sort();
         for socket in sockets {
-            // One that does not answer is a leftover, or another user's.
+            // Where nobody listens is a leftover.
             let Ok(client) = Client::connect(&socket) else {
                 continue;
             };
-            if let Ok(status) = client.status(HELLO) {
-                found.push((client, status));
+            match client.status(HELLO) {
+                Ok(status) => found.push((client, status)),
+                Err(e) => out::say(&format!("atlasctl: {e}")),
             }
         }
     }

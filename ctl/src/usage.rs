@@ -6,12 +6,19 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
-use crate::cli::Cli;
-use crate::exit::Code;
-use crate::view::{escape, out};
+use crate::cli::{Cli, Color};
+use crate::exit::{Code, Failure};
+use crate::view::escape;
+use crate::view::out::Out;
+use crate::view::paint::Paint;
 
 /// Prints help or version on standard output, or one line about the mistake on standard error; says what to end with.
 pub(crate) fn refuse(error: &clap::Error, args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<_> = args.collect();
+    let verb = verb(args.iter().cloned());
+    // A caller of `run` takes our code for that of its command.
+    let run = verb.as_deref() == Some("run");
+    let code = if run { Code::RUN_FAILED } else { Code::USAGE };
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             return match error.print() {
@@ -22,38 +29,35 @@ pub(crate) fn refuse(error: &clap::Error, args: impl Iterator<Item = OsString>) 
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
         }
-        _ => out::say(&format!(
-            "atlasctl: {}",
-            one_line(&error.render().to_string())
-        )),
+        _ => {
+            let text = one_line(&error.render().to_string(), verb.as_deref());
+            let asked = args
+                .iter()
+                .take_while(|a| *a != "--")
+                .any(|a| a == "--json");
+            let mut out = Out::new(Paint::for_stdout(Color::Never));
+            Failure::new(code, text).report(Some(&mut out).filter(|_| asked && !run));
+            // Nobody may read there any more; the code says it all the same.
+            let _ = out.flush();
+        }
     }
-    // A caller of `run` takes our code for that of its command.
-    let code = if verb(args).is_some_and(|v| v == "run") {
-        Code::RUN_FAILED
-    } else {
-        Code::USAGE
-    };
     ExitCode::from(code.0)
 }
 
 /// Clap's paragraphs (what is wrong, tips, usage, pointer to help) without the usage, joined and kept short.
-fn one_line(rendered: &str) -> String {
+fn one_line(rendered: &str, verb: Option<&str>) -> String {
     let mut parts = Vec::new();
-    let mut usage = None;
     for paragraph in rendered.split("\n\n") {
         let words: Vec<_> = paragraph.split_whitespace().collect();
         let text = words.join(" ");
-        match text.strip_prefix("Usage: ") {
-            Some(u) => usage = Some(u.split_whitespace().take(2).collect::<Vec<_>>().join(" ")),
-            None if text.starts_with("For more information") || text.is_empty() => {}
-            None => parts.push(text.strip_prefix("error: ").unwrap_or(&text).to_owned()),
+        let aside = ["Usage: ", "For more information"];
+        if !text.is_empty() && !aside.iter().any(|a| text.starts_with(a)) {
+            parts.push(text.strip_prefix("error: ").unwrap_or(&text).to_owned());
         }
     }
-    let about = usage
-        .filter(|u| !u.contains(['<', '[']))
-        .unwrap_or_else(|| "atlasctl".to_owned());
-    let what = escape::short(&escape::line(&parts.join("; ")), 300);
-    format!("{what}: see '{about} --help'")
+    let about = verb.map_or(String::new(), |verb| format!(" {verb}"));
+    let what = escape::short(&parts.join("; "), 300);
+    format!("{what}: see 'atlasctl{about} --help'")
 }
 
 /// The first argument that is a verb, wherever the flags stand.
@@ -71,7 +75,9 @@ mod tests {
     use clap::Parser as _;
 
     fn said(args: &[&str]) -> String {
-        one_line(&Cli::try_parse_from(args).unwrap_err().render().to_string())
+        let rendered = Cli::try_parse_from(args).unwrap_err().render().to_string();
+        let text = one_line(&rendered, verb(args.iter().map(OsString::from)).as_deref());
+        Failure::new(Code::USAGE, text).line().unwrap()
     }
 
     #[test]

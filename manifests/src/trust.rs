@@ -179,6 +179,8 @@ fn pem_files(dir: &Path) -> Result<Vec<PathBuf>, TrustError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        // Somebody else's home, after su or sudo: whom it trusts is not known, and nobody is trusted for that.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(Vec::new()),
         Err(e) => return Err(io_error(dir)(e)),
     };
     let mut files = Vec::new();

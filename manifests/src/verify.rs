@@ -117,6 +117,8 @@ pub fn verify(
     };
     // Of several manifests for these bytes the newest that passes; when none does, the newest speaks.
     let mut first = None;
+    let own = choice.row.as_ref().and_then(|row| row.manifest);
+    let own = own.map(|manifest| manifest.sha256);
     for bytes in candidates.iter().take(MAX_CANDIDATES) {
         let mut judged = judge(
             shelf,
@@ -132,6 +134,10 @@ pub fn verify(
                 let text = "nothing was sealed at this path: the same bytes were sealed elsewhere, and that is verified";
                 judged.add_warning(text.to_owned(), "");
             }
+            return judged;
+        }
+        if judged.code == Code::Incomplete && judged.manifest == own {
+            // A copy of what a killed writer left is sealed as whole, and says nothing about the one that it left.
             return judged;
         }
         first.get_or_insert(judged);
@@ -336,19 +342,19 @@ fn lineage(
     if found.killed > 0 {
         v.checks.lineage = Tier::Warning;
         v.add_warning(
-            format!(
-                "{} of its ancestors were left by writers that were killed",
-                found.killed
-            ),
+            match found.killed {
+                1 => "one of its ancestors was left by a writer that was killed".to_owned(),
+                n => format!("{n} of its ancestors were left by writers that were killed"),
+            },
             "",
         );
     }
     if found.unattested > 0 {
         v.checks.inputs = Tier::Warning;
-        let text = format!(
-            "{} inputs have no manifest of their own and are known by digest only",
-            found.unattested
-        );
+        let text = match found.unattested {
+            1 => "one input has no manifest of its own and is known by digest only".to_owned(),
+            n => format!("{n} inputs have no manifest of their own and are known by digest only"),
+        };
         v.add_warning(
             text,
             "seal them with `atlasctl register`, before the next run",
@@ -357,10 +363,10 @@ fn lineage(
     if found.open > 0 {
         v.checks.inputs = Tier::Warning;
         v.add_warning(
-            format!(
-                "{} inputs were not finished or not sealed yet when they were used",
-                found.open
-            ),
+            match found.open {
+                1 => "one input was not finished or not sealed yet when it was used".to_owned(),
+                n => format!("{n} inputs were not finished or not sealed yet when they were used"),
+            },
             "",
         );
     }

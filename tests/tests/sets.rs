@@ -1,9 +1,11 @@
 //! Registered data: a directory as one set with one manifest over all its members, and what verify says when the set is not whole.
 
 use std::fs;
+use std::path::Path;
 
+use atlas_tests::ctl::{self, Answer};
 use atlas_tests::lineage::names;
-use atlas_tests::{Io, Lab, Mount, Options, both, files};
+use atlas_tests::{Io, Lab, Mount, Options, both, files, sandbox};
 
 fn registered() -> Lab {
     let lab = Lab::new();
@@ -113,4 +115,42 @@ fn registering_what_is_not_there_changes_nothing() {
         .ctl(&["register", outside.to_str().unwrap()])
         .refusal(1, "scratch");
     assert!(files::find(&lab.behind(".atlas/store/manifests"), ".c2pa").is_empty());
+}
+
+/// What a run wrote has a proof with its inputs: a registration, which has none, must not stand in front of it.
+#[test]
+fn registering_what_a_run_wrote_does_not_hide_where_it_came_from() {
+    let lab = registered();
+    let mount = lab.mount(Options::new(Io::Passthrough));
+    mount.sh("cat images/class0/00.png > model").ok();
+    mount.sync();
+    let before = mount.lineage("model");
+    assert_eq!(before.inputs(), names(["images/class0/00.png"]));
+    mount.ctl(&["register", "model"]).expect(0);
+    assert_eq!(mount.lineage("model").root, before.root);
+    let named = mount.ctl(&["register", "model", "--name", "mine"]);
+    named.refusal(1, "model");
+    assert_eq!(mount.lineage("model").root, before.root);
+}
+
+/// A registration that keeps a lock while it waits for its seal stops the whole mount as soon as anything else is being sealed.
+#[test]
+fn registering_while_other_files_are_sealed_never_stops_the_mount() {
+    const BOUND: &str = "120";
+    let lab = registered();
+    let mount = lab.mount(Options::new(Io::Passthrough));
+    let writer = mount
+        .sh("mkdir out; for i in $(seq 300); do echo $i > out/$i; done")
+        .start();
+    for i in 0..20 {
+        let mut bounded = ctl::command(Path::new("timeout"), &mount.path(""));
+        bounded.arg(BOUND).arg(sandbox::program("atlasctl"));
+        bounded.arg("register");
+        bounded.arg(format!("images/class{}/{i:02}.png", i % 3));
+        Answer::of(bounded).expect(0);
+    }
+    writer.wait().expect(0);
+    mount.sync();
+    mount.verify("out/300", 0);
+    mount.verify("images/class0/00.png", 0);
 }

@@ -1,8 +1,12 @@
 //! The machine-readable contract of verify, lineage and the exit codes (CONTRACTS 5 and 7), field by field.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 
-use atlas_tests::{Io, Lab, Options, both, files};
+use atlas_tests::ctl::{self, Answer};
+use atlas_tests::{Io, Lab, Options, both, files, sandbox};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const CHECKS: [&str; 12] = [
@@ -92,6 +96,9 @@ both! {
         mount.ctl(&["verify", "a", "b"]).expect(0);
         mount.ctl(&["verify", "a", "raw"]).expect(3);
         mount.ctl(&["verify", "raw", "killed"]).expect(7);
+        mount.sh("cat killed > copy").ok();
+        mount.sync();
+        mount.ctl(&["verify", "killed"]).expect(7); // though the same bytes were sealed whole since
         files::flip(&lab.behind("b"), 0);
         let json = mount.ctl(&["verify", "--json", "a", "raw", "killed", "b"]).expect(4).json();
         well_formed(&json);
@@ -146,7 +153,7 @@ fn a_closed_pipe_ends_quietly() {
     let mount = lab.mount(Options::new(Io::Passthrough));
     mount.sh("for i in $(seq 300); do echo $i > f$i; done").ok();
     mount.sync();
-    let program = atlas_tests::sandbox::program("atlasctl");
+    let program = sandbox::program("atlasctl");
     let done = mount.sh(&format!(
         "cd {}; {} ls . 2>err | head -n 1; test ! -s err",
         mount.path("").display(),
@@ -167,7 +174,11 @@ fn help_man_pages_and_completions_are_there() {
             .stdout
             .contains("lineage")
     );
-    assert!(lab.ctl(&["man"]).expect(0).stdout.contains(".TH"));
+    // One line, with quotes that close: else man shows the rest of it above the page.
+    let page = lab.ctl(&["man"]).expect(0).stdout;
+    let title = page.lines().find(|l| l.starts_with(".TH"));
+    let quotes = title.expect("a title").matches('"').count();
+    assert_eq!(quotes % 2, 0, "{title:?}");
     for verb in [
         "run", "runs", "show", "ls", "lineage", "verify", "register", "export", "sync", "status",
         "trust", "doctor",
@@ -184,4 +195,77 @@ fn help_man_pages_and_completions_are_there() {
     fs::create_dir(&pages).unwrap();
     lab.ctl(&["man", pages.to_str().unwrap()]).expect(0);
     assert!(pages.join("atlasctl.1").exists());
+}
+
+/// A program that asked for JSON gets JSON: also when the answer is a failure, and also when its own command line makes no sense.
+#[test]
+fn a_failure_is_a_json_document_too() {
+    let lab = Lab::new();
+    lab.put("raw", b"unattested");
+    let mount = lab.mount(Options::new(Io::Passthrough));
+    let refused: [(&[&str], i64); 8] = [
+        (&["show", "--json", "nothing-like-that"], 1),
+        (&["--json", "lineage", "raw"], 3),
+        (&["lineage", "--json", "raw", "--kind", "none"], 2),
+        (&["verify", "--json", "raw", "--manifest", "nothing"], 1),
+        (&["export", "--json", "raw", "-o", "out.c2pa"], 3),
+        (&["register", "--json", "nothing"], 1),
+        (&["trust", "rm", "--json", "0123456789"], 1),
+        (&["ls", "--json", "raw"], 1),
+    ];
+    for (args, code) in refused {
+        let answer = mount.ctl(args);
+        let error = &answer.json()["error"];
+        assert_eq!(i64::from(answer.code), code, "{args:?}: {answer:?}");
+        assert_eq!(error["code"], code, "{args:?}: {answer:?}");
+        let text = error["text"].as_str().unwrap_or_default();
+        assert_eq!(answer.stderr.trim_end(), format!("atlasctl: {text}"));
+    }
+    let run = mount.ctl(&["run", "--json", "--no-such-flag"]).expect(125);
+    assert!(
+        run.stdout.is_empty(),
+        "its stdout is the command's: {run:?}"
+    );
+}
+
+/// Holds a daemon, and lets it go whatever happens: else nothing on its mount would ever end.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(pid: u32) -> Self {
+        let pid = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a pid");
+        kill_process(pid, Signal::STOP).expect("own child");
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
+/// A daemon that hangs answers nobody: what asks it says so after a while instead of waiting for ever, and Ctrl-C is obeyed.
+#[test]
+fn a_daemon_that_hangs_is_named_and_waiting_for_it_can_be_interrupted() {
+    let lab = Lab::new();
+    let mount = lab.mount(Options::new(Io::Passthrough).in_place());
+    mount.sh("echo a > a").ok();
+    mount.sync();
+    let path = mount.path("a");
+    let held = Stopped::new(mount.pid());
+    for verb in ["verify", "status"] {
+        let asked = [OsStr::new(verb), path.as_os_str()];
+        lab.ctl(&asked).refusal(9, "does not answer");
+    }
+    let mut interrupted = ctl::command(Path::new("timeout"), &lab.scratch());
+    interrupted.args(["--preserve-status", "--signal=INT", "1"]);
+    interrupted.arg(sandbox::program("atlasctl"));
+    interrupted.arg("verify").arg(&path);
+    Answer::of(interrupted).expect(130);
+    drop(held);
+    mount.verify("a", 0);
 }

@@ -1,14 +1,16 @@
 //! `atlasctl doctor`: what may be wrong with this machine or a state directory, and how to mend it. Changes nothing but with `--rebuild`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use atlas_manifests::digest::Sha256;
 use atlas_manifests::index::{Index, IndexError};
 use atlas_manifests::layout::Layout;
-use atlas_manifests::shelf::{Object, Shelf as _};
+use atlas_manifests::shelf::{Catalogue as _, Object, Shelf as _};
 use atlas_manifests::store::Store;
 use atlas_manifests::trust::{self, Anchors};
+use atlas_manifests::wire::Status;
 use serde::Serialize;
 
 use crate::cli::{DoctorArgs, Global};
@@ -22,6 +24,8 @@ use crate::view::progress::Progress;
 
 /// Without `--full` so many objects of each kind are hashed again, evenly spread.
 const SAMPLE: usize = 200;
+const MANIFESTS: &str = "manifests";
+const RESTORE: &str = "restore the state directory from a copy";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -77,27 +81,33 @@ impl Finding {
 
 /// Looks at everything and says each result; code 1 when something fails.
 pub(crate) fn doctor(args: &DoctorArgs, global: &Global, out: &mut Out) -> Result<Code, Failure> {
-    let layout = layout(args, global)?;
-    let mut findings = vec![
-        fuse(),
-        kernel(),
-        capabilities(),
-        clock(),
-        anchors(layout.as_ref()),
-    ];
-    match &layout {
-        Some(layout) => {
+    let patient = patient(args, global)?;
+    let layout = match &patient {
+        Patient::State(layout) => Some(layout.as_ref()),
+        Patient::Mounted(_) | Patient::Nothing => None,
+    };
+    let mut findings = vec![fuse(), kernel(), capabilities(), clock(), anchors(layout)];
+    match &patient {
+        Patient::State(layout) => {
             if args.rebuild {
                 findings.push(rebuild(layout)?);
             }
             look_at(layout, args.full, &mut findings);
         }
-        None if args.rebuild => {
+        Patient::Mounted(status) if args.rebuild => {
+            return Err(Failure::error(format!(
+                "doctor: process {} has the state in use: unmount first, with atlas-fs umount {}",
+                status.pid,
+                status.mountpoint.lossy()
+            )));
+        }
+        Patient::Mounted(status) => ask(status, &mut findings),
+        Patient::Nothing if args.rebuild => {
             return Err(Failure::error(
                 "doctor: no state directory here to rebuild: name the backing directory, or --state",
             ));
         }
-        None => findings.push(Finding::warn(
+        Patient::Nothing => findings.push(Finding::warn(
             "state",
             "no state directory here",
             "name a backing directory, or --state",
@@ -139,17 +149,50 @@ fn line(f: &Finding, paint: Paint) -> String {
     format!("{word}  {:<12} {}{remedy}\n", f.what, escape::line(&f.text))
 }
 
-fn layout(args: &DoctorArgs, global: &Global) -> Result<Option<Layout>, Failure> {
+/// What is looked at besides the machine.
+enum Patient {
+    /// A state directory that can be reached.
+    State(Box<Layout>),
+    /// One that lies behind a live mount: nobody reaches it there, and its daemon is asked instead.
+    Mounted(Box<Status>),
+    /// None.
+    Nothing,
+}
+
+fn patient(args: &DoctorArgs, global: &Global) -> Result<Patient, Failure> {
     let state = match &global.state {
         Some(state) => state.clone(),
         None => match place::locate(args.at.as_deref().unwrap_or(Path::new(".")))?.place {
-            Place::Live { status, .. } => status.state.as_path().to_owned(),
+            Place::Live { status, root, .. } => {
+                let state = status.state.as_path().to_owned();
+                if state.starts_with(root) {
+                    return Ok(Patient::Mounted(status));
+                }
+                state
+            }
             Place::Backing { state, .. } => state,
-            Place::Loose => return Ok(None),
+            Place::Loose => return Ok(Patient::Nothing),
         },
     };
     let opened = Layout::open(&state, global.node_state.as_deref());
-    opened.map(Some).map_err(|e| Failure::error(e.to_string()))
+    let layout = opened.map_err(|e| Failure::error(e.to_string()))?;
+    Ok(Patient::State(Box::new(layout)))
+}
+
+fn ask(status: &Status, findings: &mut Vec<Finding>) {
+    const WHAT: &str = "daemon";
+    let text = format!(
+        "process {} has mounted it in place: {} sealed, {} pending",
+        status.pid,
+        amount::count(status.sealed),
+        amount::count(status.pending)
+    );
+    findings.push(Finding::ok(WHAT, text));
+    let warned = status.warnings.iter();
+    findings.extend(warned.map(|text| Finding::warn(WHAT, text.as_str(), "see its log")));
+    let text = "the state lies behind the mount, so its index and its store were not looked at";
+    let remedy = "look again when it is unmounted";
+    findings.push(Finding::warn("state", text, remedy));
 }
 
 fn fuse() -> Finding {
@@ -264,7 +307,9 @@ fn look_at(layout: &Layout, full: bool, findings: &mut Vec<Finding>) {
                         format!("process {pid} has node {node} in use"),
                     ));
                 } else {
-                    findings.push(index(&layout.index(node)));
+                    let path = layout.index(node);
+                    findings.push(index(&path));
+                    findings.extend(lost(&path, &Store::open(layout)));
                 }
             }
         }
@@ -275,10 +320,7 @@ fn look_at(layout: &Layout, full: bool, findings: &mut Vec<Finding>) {
         )),
     }
     let store = Store::open(layout);
-    for (what, kind) in [
-        ("manifests", Object::Manifest),
-        ("members", Object::Members),
-    ] {
+    for (what, kind) in [(MANIFESTS, Object::Manifest), ("members", Object::Members)] {
         findings.push(objects(&store, what, kind, full));
     }
 }
@@ -305,9 +347,29 @@ fn index(path: &Path) -> Finding {
     }
 }
 
+/// The manifests that an index knows of and the store has no more; `None` when there is none, or the index cannot say.
+fn lost(path: &Path, store: &Store) -> Option<Finding> {
+    let index = Index::open_read_only(path).ok()?;
+    let rows = index.under(Path::new("")).ok()?;
+    let known: BTreeSet<_> = rows
+        .iter()
+        .filter_map(|r| Some(r.manifest?.sha256))
+        .collect();
+    let there: BTreeSet<_> = store.names(Object::Manifest).ok()?.into_iter().collect();
+    let gone: Vec<_> = known.difference(&there).map(|name| name.hex()).collect();
+    let first = amount::prefix(gone.first()?);
+    let text = match gone.len() {
+        1 => format!("one is missing: {first}"),
+        n => format!(
+            "{} are missing: {first} and others",
+            amount::count(n as u64)
+        ),
+    };
+    Some(Finding::fail(MANIFESTS, text, RESTORE))
+}
+
 /// Hashes objects that are named by the SHA-256 of their own bytes. (Input sets are named by their root: `verify` checks those.)
 fn objects(store: &Store, what: &'static str, kind: Object, full: bool) -> Finding {
-    const REMEDY: &str = "restore the state directory from a copy";
     let names = match store.names(kind) {
         Ok(names) => names,
         Err(e) => return Finding::fail(what, e.to_string(), "check that the store can be read"),
@@ -340,7 +402,7 @@ fn objects(store: &Store, what: &'static str, kind: Object, full: bool) -> Findi
         Finding::fail(
             what,
             format!("{text}, {} damaged: {}", bad.len(), shown.join(", ")),
-            REMEDY,
+            RESTORE,
         )
     }
 }

@@ -40,8 +40,12 @@ pub(crate) fn lineage(args: &LineageArgs, global: &Global, out: &mut Out) -> Res
     if lineage.cut {
         out::say("There is more behind this: see --depth.");
     }
-    if lineage.edges.is_empty() && !args.downstream {
-        out::say("No inputs of this grade and kind are known: see --all.");
+    if lineage.edges.is_empty() && !lineage.cut {
+        out::say(if args.downstream {
+            "Nothing is known that was made from it, of this grade and kind: see --all."
+        } else {
+            "No inputs of this grade and kind are known: see --all."
+        });
     }
     if let (What::File { located, .. }, [row]) = (&found.what, &rows[..]) {
         say_if_changed(&located.real, row);

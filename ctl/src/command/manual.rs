@@ -16,18 +16,23 @@ pub(crate) fn completions(args: &CompletionsArgs, out: &mut Out) -> Result<Code,
     Ok(Code::OK)
 }
 
+/// The tree with a version of one line: in the first line of a page nothing else is understood.
+fn pages() -> clap::Command {
+    Cli::command().version(env!("CARGO_PKG_VERSION"))
+}
+
 /// Prints atlasctl.1, or writes it and a page for each verb to a directory.
 pub(crate) fn man(args: &ManArgs, out: &mut Out) -> Result<Code, Failure> {
     let Some(dir) = &args.dir else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(Cli::command())
+        clap_mangen::Man::new(pages())
             .render(&mut page)
             .map_err(|e| Failure::io("manual page", &e))?;
         out.text(&String::from_utf8_lossy(&page))?;
         return Ok(Code::OK);
     };
     fs::create_dir_all(dir)
-        .and_then(|()| clap_mangen::generate_to(Cli::command(), dir))
+        .and_then(|()| clap_mangen::generate_to(pages(), dir))
         .map_err(|e| Failure::io(dir.display(), &e))?;
     Ok(Code::OK)
 }

@@ -143,6 +143,7 @@ fn on_mount(path: &Path) -> Result<(PathBuf, PathBuf), Failure> {
             ),
         ));
     };
-    std::fs::symlink_metadata(&located.real).map_err(|e| Failure::io(path.display(), &e))?;
+    // Followed: of a link that leads nowhere the daemon could say no more.
+    place::metadata(&located.real, true)?.map_err(|e| Failure::io(path.display(), &e))?;
     Ok((status.socket.as_path().to_owned(), below))
 }

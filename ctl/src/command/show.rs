@@ -366,7 +366,10 @@ fn describe_run(run: &RunRow, written: &[VersionRow], now: Timestamp, paint: Pai
             atlas_manifests::vocabulary::RunHow::Tree => "its process tree",
         },
     );
-    sheet.row("confined", run.confined.as_str());
+    if !run.processes.is_empty() {
+        // Of a run that nobody was seen in, nothing is known.
+        sheet.row("confined", run.confined.as_str());
+    }
     sheet.row("read", &amount::counted(run.uses, "use", "uses"));
     sheet.row("processes", &amount::count(run.processes.len() as u64));
     sheet.row("id", &run.id.to_string());

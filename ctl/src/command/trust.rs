@@ -88,20 +88,35 @@ fn own_dir() -> Result<PathBuf, Failure> {
     trust::user_dir().ok_or_else(|| Failure::error("trust: no home directory: set HOME"))
 }
 
+/// The date of an RFC 3339 time.
+fn day(time: &str) -> &str {
+    time.split('T').next().unwrap_or(time)
+}
+
+/// Its directory: the file is called by its fingerprint, unless somebody put it there by hand.
+fn place(a: &Anchor) -> String {
+    let own = a
+        .file
+        .file_stem()
+        .is_some_and(|s| *s == *a.fingerprint.hex());
+    let shown = a.file.parent().filter(|_| own).unwrap_or(&a.file);
+    escape::line(&shown.display().to_string())
+}
+
 fn list(all: &[Anchor], paint: Paint) -> String {
     let rows: Vec<_> = all
         .iter()
         .map(|a| {
             [
                 Cell::new(a.fingerprint.hex()).painted(|t| paint.strong(t)),
-                Cell::new(escape::short(&escape::line(&a.not_after), 20)),
+                Cell::new(escape::short(&escape::line(day(&a.not_after)), 20)),
                 Cell::new(escape::short(&escape::line(&a.name), 60)),
-                Cell::new(escape::line(&a.file.display().to_string())),
+                Cell::new(place(a)),
             ]
         })
         .collect();
     table(
-        ["FINGERPRINT (SHA-256)", "VALID UNTIL", "NAME", "FILE"],
+        ["FINGERPRINT (SHA-256)", "VALID UNTIL", "NAME", "IN"],
         &rows,
         paint,
     )

@@ -124,7 +124,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn path(&mut self, path: &Path) -> Result<(), Failure> {
-        match fs::metadata(path) {
+        match place::metadata(path, true)? {
             Ok(meta) if meta.is_dir() => self.directory(path),
             Ok(_) => {
                 let verdict = self.file(path, true);

@@ -236,7 +236,7 @@ impl<'a> Picture<'a> {
             return escape::line(&id.to_string());
         };
         let name = match (&node.path, node.digest) {
-            (Some(_), _) => escape::name(path),
+            (Some(_), _) => row::name(path),
             (None, Some(d)) => format!("content {}", amount::prefix(&d.hex())),
             (None, None) => id.to_string(),
         };

@@ -10,6 +10,7 @@ use crate::view::{escape, json, paint::Paint};
 /// Standard output, buffered. A closed pipe ends the command quietly with `Code::CLOSED_PIPE`.
 pub(crate) struct Out {
     to: BufWriter<Stdout>,
+    begun: bool,
     /// Colours for what is printed here.
     pub paint: Paint,
 }
@@ -19,6 +20,7 @@ impl Out {
     pub(crate) fn new(paint: Paint) -> Self {
         Self {
             to: BufWriter::with_capacity(1 << 16, io::stdout()),
+            begun: false,
             paint,
         }
     }
@@ -45,7 +47,13 @@ impl Out {
         self.to.flush().map_err(|e| closed(&e))
     }
 
+    /// Whether anything was printed.
+    pub(crate) fn begun(&self) -> bool {
+        self.begun
+    }
+
     fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.begun = true;
         self.to.write_all(bytes).map_err(|e| closed(&e))
     }
 }

@@ -28,15 +28,24 @@ impl From<Option<&PathBytes>> for JsonPath {
 /// A path below SOURCE, or what stands for it when it is withheld.
 pub(crate) fn path(path: Option<&PathBytes>) -> String {
     match path {
-        Some(p) => escape::name(&p.0),
+        Some(p) => name(&p.0),
         None => "(path withheld)".to_owned(),
+    }
+}
+
+/// A path below SOURCE; that of SOURCE itself is empty, which nobody could see.
+pub(crate) fn name(path: &[u8]) -> String {
+    if path.is_empty() {
+        ".".to_owned()
+    } else {
+        escape::name(path)
     }
 }
 
 /// A node's name in a few characters: its path, else its content.
 pub(crate) fn node(row: &VersionRow) -> String {
     match (&row.path, row.node) {
-        (Some(p), _) => escape::name(&p.0),
+        (Some(p), _) => name(&p.0),
         (None, NodeRef::Content(c)) => format!("content {}", amount::prefix(&c.hex())),
         (None, NodeRef::Version(v)) => match row.digests {
             Some(d) => format!("content {}", amount::prefix(&d.blake3.hex())),

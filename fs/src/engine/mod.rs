@@ -26,7 +26,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use atlas_manifests::bytes::PathBytes;
-use atlas_manifests::id::RunId;
+use atlas_manifests::id::{RunId, VersionId};
 use atlas_manifests::index::Index;
 use atlas_manifests::rows::{RunRow, VersionRow};
 use atlas_manifests::seal::Sealer;
@@ -343,6 +343,11 @@ impl Engine {
 
     pub(crate) fn unsealable(&self, ticket: Ticket, why: String) {
         self.step(|l| l.unsealable(ticket, why));
+    }
+
+    /// A function of its own, so that the ledger is free again before anybody waits for the seal: whoever seals needs it.
+    fn reserve(&self) -> VersionId {
+        lock(&self.ledger).reserve()
     }
 
     /// Beside a mount that does not cover SOURCE, everybody can reach the backing files.

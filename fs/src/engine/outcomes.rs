@@ -85,6 +85,25 @@ impl Engine {
         }
     }
 
+    /// What a run wrote and what is still the same has a proof with its inputs: its row. It can be given no other name any more.
+    pub(super) fn sealed_by_a_run(
+        &self,
+        identity: &FileIdentity,
+        digests: &Digests,
+        name: Option<&str>,
+    ) -> Result<Option<VersionRow>, String> {
+        let row = self.index.known(identity).map_err(|e| e.to_string())?;
+        let whole = |r: &VersionRow| r.run.is_some() && r.manifest.is_some();
+        let row = row.filter(|r| whole(r) && r.digests == Some(*digests));
+        match name {
+            Some(_) if row.is_some() => Err(
+                "is sealed with its inputs already: name the run that writes it, with atlasctl run --name"
+                    .to_owned(),
+            ),
+            _ => Ok(row),
+        }
+    }
+
     /// Content that some node of ours sealed is that version, wherever it lies now.
     fn known_content(&self, digests: &Digests) -> Option<Known> {
         let prefix = DigestPrefix {

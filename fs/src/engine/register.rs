@@ -170,9 +170,15 @@ impl Engine {
             let d = digested
                 .pop()
                 .ok_or_else(|| format!("{shown}: it was not digested"))?;
+            // A registration has no inputs: it would hide where the file came from.
+            match self.sealed_by_a_run(&d.identity, &d.digests, name.or(author)) {
+                Ok(Some(row)) => return Ok(row),
+                Ok(None) => {}
+                Err(why) => return Err(Stop::Said(format!("{shown}: {why}"))),
+            }
             let kind = sniff(d.path.base_name(), &d.head, d.digests.size);
             let row = self.seal_registration(Registration {
-                version: lock(&self.ledger).reserve(),
+                version: self.reserve(),
                 path: d.path.clone(),
                 digests: d.digests,
                 identity: Some(d.identity),
@@ -228,7 +234,7 @@ impl Engine {
             .max()
             .unwrap_or(Quiet::Proven);
         let row = self.seal_registration(Registration {
-            version: lock(&self.ledger).reserve(),
+            version: self.reserve(),
             path: path.clone(),
             digests: Digests::of(&bytes),
             identity: None,

@@ -321,7 +321,7 @@ fn a_version_that_was_read_while_it_was_open_is_no_ancestor_of_itself() {
     let v = chain.judge_by(&content(13), chain.last_choice());
     assert_eq!((code(&v), v.checks.inputs), (0, Tier::Warning), "{v:?}");
     assert!(
-        v.reasons[0].text.starts_with("1 inputs were not finished"),
+        v.reasons[0].text.starts_with("one input was not finished"),
         "only the other one: {v:?}"
     );
     // As an ingredient, with or without a manifest, it is nonsense.
