@@ -69,6 +69,7 @@ fn bare(node: NodeRef, path: &str, digests: Digests, state: State) -> VersionRow
     VersionRow {
         node,
         path: Some(path.into()),
+        title: None,
         gone: false,
         digests: Some(digests),
         state,
@@ -328,11 +329,11 @@ fn lineage_is_the_same_from_the_index_and_from_the_bare_store() {
             at("model.pt  sealed") < at("by job-2: python train.py"),
             "{text}"
         );
-        // Where what nobody sealed lay stands in the index only; the store knows it by its digest.
+        // Where what nobody sealed lay stands in the index only; the store knows its digest, and what its user's manifest calls it.
         let raw = if with_index {
             "raw.csv".to_owned()
         } else {
-            raw()
+            format!("{} called raw.csv", raw())
         };
         assert!(
             at("clean.csv  sealed") < at(&format!("{raw}  unattested")),

@@ -67,6 +67,9 @@ pub struct Node {
     /// Exactly, when it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub path_b64: Option<String>,
+    /// The base name by which a manifest calls it, where no path is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub title: Option<String>,
     /// Bytes.
     pub size: Option<u64>,
     /// What has become of it.
@@ -207,6 +210,7 @@ pub fn lineage(
             if let Some(path) = collector.path(*id).filter(|_| node.path.is_none()) {
                 node.path = Some(path.lossy());
                 node.path_b64 = path.b64_if_needed();
+                node.title = None;
             }
             runs.extend(node.run);
             node
@@ -229,6 +233,7 @@ fn node(row: &VersionRow) -> Node {
         sha256: row.digests.map(|d| d.sha256),
         path: row.path.as_ref().map(PathBytes::lossy),
         path_b64: row.path.as_ref().and_then(PathBytes::b64_if_needed),
+        title: row.title.clone().filter(|_| row.path.is_none()),
         size: row.digests.map(|d| d.size),
         state: row.state,
         closed: row.closed,
@@ -252,6 +257,7 @@ fn unknown(id: NodeRef) -> Node {
         sha256: None,
         path: None,
         path_b64: None,
+        title: None,
         size: None,
         state: if digest.is_some() {
             State::Unattested

@@ -232,6 +232,7 @@ mod tests {
         VersionRow {
             node: NodeRef::Content(Blake3([1; 32])),
             path: Some("secret/dir/model.pt".into()),
+            title: None,
             gone: false,
             digests: None,
             state: State::Sealed,

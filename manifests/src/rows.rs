@@ -48,6 +48,9 @@ pub struct VersionRow {
     pub node: NodeRef,
     /// Last known path below SOURCE; `None` when the asker may not know it.
     pub path: Option<PathBytes>,
+    /// The base name by which a manifest calls it; known where the row was made from manifests alone.
+    #[serde(default)]
+    pub title: Option<String>,
     /// True when the file was unlinked, or replaced at that path, since.
     pub gone: bool,
     /// Its content, once digested.
@@ -194,6 +197,7 @@ mod tests {
         let row = VersionRow {
             node: NodeRef::Content(Blake3([1; 32])),
             path: None,
+            title: None,
             gone: false,
             digests: None,
             state: State::Sealed,

@@ -167,12 +167,13 @@ impl StoreScan {
         Ok(())
     }
 
-    /// An input that has no manifest here is still a node of the graph.
+    /// An input that has no manifest here is still a node of the graph, with the name that its user's manifest gives it.
     fn add_input(&mut self, input: &Input) {
         self.mention(input.node);
         if self.history.version(input.node).is_none() {
             let mut row = bare(input.node, input.digests, input.state);
             row.media_type = Some(input.media_type.clone());
+            row.title.clone_from(&input.title);
             self.history.add_version(row);
         }
     }
@@ -263,6 +264,7 @@ fn row(statement: &Statement, manifest: ManifestRef, record: Option<PrivateRecor
         Origin::Registered { .. } => (None, 0, 0),
     };
     VersionRow {
+        title: statement.title.clone(),
         digests: Some(statement.asset.digests),
         state: if base.state == State::Logged {
             State::Logged
@@ -293,6 +295,7 @@ fn bare(node: NodeRef, digests: Option<Digests>, state: State) -> VersionRow {
     VersionRow {
         node,
         path: None,
+        title: None,
         gone: false,
         digests,
         state,

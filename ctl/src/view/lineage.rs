@@ -237,7 +237,7 @@ impl<'a> Picture<'a> {
         };
         let name = match (&node.path, node.digest) {
             (Some(_), _) => row::name(path),
-            (None, Some(d)) => format!("content {}", amount::prefix(&d.hex())),
+            (None, Some(d)) => row::content(&d, node.title.as_deref()),
             (None, None) => id.to_string(),
         };
         let mut parts = vec![

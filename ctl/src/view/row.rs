@@ -1,6 +1,7 @@
 //! Rows in words: states, ends, runs and paths as a person says them, and the pieces of JSON that several verbs share.
 
 use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::digest::Blake3;
 use atlas_manifests::id::{NodeRef, RunId};
 use atlas_manifests::rows::{RunRow, VersionRow};
 use atlas_manifests::vocabulary::{Closed, Cut, Grade, Kind, Quiet, State};
@@ -46,11 +47,24 @@ pub(crate) fn name(path: &[u8]) -> String {
 pub(crate) fn node(row: &VersionRow) -> String {
     match (&row.path, row.node) {
         (Some(p), _) => name(&p.0),
-        (None, NodeRef::Content(c)) => format!("content {}", amount::prefix(&c.hex())),
+        (None, NodeRef::Content(c)) => content(&c, row.title.as_deref()),
         (None, NodeRef::Version(v)) => match row.digests {
-            Some(d) => format!("content {}", amount::prefix(&d.blake3.hex())),
+            Some(d) => content(&d.blake3, row.title.as_deref()),
             None => format!("version {}", v.n),
         },
+    }
+}
+
+/// Content of which no path is known, with the base name that a manifest gives it.
+pub(crate) fn content(digest: &Blake3, title: Option<&str>) -> String {
+    let digest = digest.hex();
+    match title {
+        Some(title) => format!(
+            "content {} called {}",
+            amount::prefix(&digest),
+            escape::name(title.as_bytes())
+        ),
+        None => format!("content {}", amount::prefix(&digest)),
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) fn version(n: u64, path: &str) -> VersionRow {
             n,
         }),
         path: Some(PathBytes::from(path)),
+        title: None,
         gone: false,
         digests: Some(digests),
         state: State::Sealed,

@@ -122,6 +122,7 @@ impl<'a> View<'a> {
         };
         if !known {
             row.path = None;
+            row.title = None;
             row.identity = None;
             row.reason = None;
         }

@@ -455,6 +455,7 @@ fn member_row(d: &Digested, set: &VersionRow) -> VersionRow {
     VersionRow {
         node: NodeRef::Content(d.digests.blake3),
         path: Some(d.path.clone()),
+        title: None,
         gone: false,
         digests: Some(d.digests),
         state: State::Sealed,

@@ -284,6 +284,7 @@ impl Scribe {
         let row = VersionRow {
             node: NodeRef::Version(r.version),
             path: Some(r.path.clone()),
+            title: None,
             gone: false,
             digests: Some(r.digests),
             state: State::Sealed,

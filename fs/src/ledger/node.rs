@@ -195,6 +195,7 @@ impl Node {
         Some(VersionRow {
             node: self.id?,
             path: Some(self.path.clone()),
+            title: None,
             gone: self.gone,
             digests: self.digests,
             state: self.state(),
