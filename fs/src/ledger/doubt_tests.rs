@@ -3,7 +3,7 @@
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::digest::Digests;
 use atlas_manifests::rows::FileIdentity;
-use atlas_manifests::vocabulary::{Closed, Kind, State};
+use atlas_manifests::vocabulary::{Closed, Cut, Kind, State};
 
 use super::testing::{APPEND, Bench, CREATE, who};
 use super::{RawUse, Restored};
@@ -131,4 +131,21 @@ fn a_use_whose_record_was_lost_keeps_its_place_and_moves_no_later_use_before_the
     };
     assert_eq!([inode(0), inode(1), inode(2)], [Some(1), None, Some(3)]);
     assert!(list.len() < 1 << 20, "bounded");
+}
+
+#[test]
+fn what_is_opened_after_the_last_write_that_was_seen_is_no_input() {
+    let mut b = Bench::new();
+    b.given(1, b"before");
+    b.given(2, b"after");
+    let p = who(1, 0);
+    let out = b.open(3, CREATE, p);
+    b.read_file(1, p);
+    b.store(3, b"made of the first");
+    b.ledger.wrote(out);
+    b.read_file(2, p);
+    b.close(out, 3, p);
+    b.settle();
+    assert_eq!(b.inputs(3), [Digests::of(b"before")]);
+    assert_eq!(b.row(3).unwrap().cut, Some(Cut::Write));
 }
