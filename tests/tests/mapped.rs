@@ -22,7 +22,44 @@ if sys.argv[1:] == ['long']:
 m.close()
 ";
 
+/// Opens, maps, stores into and removes the same few files from forty threads of one process.
+const CROWD: &str = r"
+import mmap, os, threading
+failed = []
+def use(i):
+    try:
+        for k in range(20):
+            name = 'm%d.lock' % (k % 5)
+            fd = os.open(name, os.O_RDWR | os.O_CREAT)
+            os.pwrite(fd, b'x' * 100, i * 100)
+            os.pread(fd, 100, i * 100)
+            if i % 3 == 0:
+                os.ftruncate(fd, 20000)
+                with mmap.mmap(fd, 4096) as m:
+                    m[5:6] = b'y'
+            os.close(fd)
+            if i % 11 == 0:
+                try:
+                    os.unlink(name)
+                except FileNotFoundError:
+                    pass
+    except Exception as e:
+        failed.append(e)
+threads = [threading.Thread(target=use, args=(i,)) for i in range(40)]
+for t in threads: t.start()
+for t in threads: t.join()
+assert not failed, failed
+";
+
 both! {
+    /// A thread that waits for a mapped page holds the lock of its process's memory, under which the kernel shows the arguments of
+    /// that process: a daemon that reads them to answer another thread would wait for itself.
+    fn threads_that_map_and_open_at_once_do_not_stop_the_mount(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io));
+        mount.python(CROWD).ok();
+    }
+
     /// Stores into a mapped page after close(), and after a first store, change no timestamp: the sealed digest must still be
     /// that of the file as it stays.
     fn what_is_stored_a_second_after_close_is_in_the_sealed_digest(io) {

@@ -4,6 +4,7 @@ mod ancestry;
 mod argv;
 mod cgroup;
 mod closing;
+mod memory;
 mod parse;
 mod pipes;
 mod proc;

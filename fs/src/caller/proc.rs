@@ -16,7 +16,7 @@ use super::ancestry::{Ancestor, Snapshot};
 use super::parse::{self, Stat, Status};
 use super::pipes::End;
 use super::seen::Seen;
-use super::{ProcessKey, Tgid, Tid, argv, cgroup};
+use super::{ProcessKey, Tgid, Tid, argv, cgroup, memory};
 
 /// No /proc text is read beyond this: a command line may be 2 MiB.
 const MAX_TEXT: u64 = 64 << 10;
@@ -27,7 +27,7 @@ const MAX_FDS: usize = 256;
 /// A pipeline's processes are forked within moments: brothers are sought among pids no further away.
 const NEAR: i32 = 1024;
 
-fn read(path: &str) -> Option<Vec<u8>> {
+pub(super) fn read(path: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(1024);
     std::fs::File::open(path)
         .and_then(|f| f.take(MAX_TEXT).read_to_end(&mut out))
@@ -94,7 +94,7 @@ pub(crate) fn may_see_exit_code() -> bool {
 /// Executable and arguments now: they change at execve(2) while pid and start time stay. `None` when they cannot be read, as in
 /// a process that is exiting.
 pub(crate) fn program(tgid: Tgid) -> Option<(Option<PathBytes>, Vec<PathBytes>)> {
-    let arguments = parse::pieces(&read(&format!("/proc/{}/cmdline", tgid.0))?);
+    let arguments = parse::pieces(&memory::read(tgid.0, "cmdline")?);
     let exe = link(&format!("/proc/{}/exe", tgid.0));
     if exe.is_none() && arguments.is_empty() {
         return None;
@@ -112,10 +112,10 @@ pub(crate) fn seen(key: ProcessKey, uid: u32, gid: u32) -> Seen {
         fsgid: gid,
         ..Status::default()
     });
-    let raw = read(&format!("/proc/{pid}/cmdline"))
+    let raw = memory::read(pid, "cmdline")
         .map(|c| parse::pieces(&c))
         .unwrap_or_default();
-    let environment = read(&format!("/proc/{pid}/environ")).unwrap_or_default();
+    let environment = memory::read(pid, "environ").unwrap_or_default();
     let search = parse::pieces(&environment)
         .into_iter()
         .find_map(|e| e.strip_prefix(b"PATH=").map(<[u8]>::to_vec));
