@@ -15,6 +15,9 @@ use crate::id::NodeId;
 /// What `FORMAT` holds, with a newline after it.
 pub const FORMAT: &str = "atlas 1";
 
+/// Stands in a node's directory until the node has an index: without it, one that is missing was lost.
+const FRESH: &str = "fresh";
+
 /// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
@@ -234,10 +237,26 @@ impl Layout {
         let machine_file = making.join("machine");
         write_durably(&machine_file, format!("{}\n", machine()?).as_bytes(), 0o600)
             .map_err(at(&machine_file))?;
+        let fresh = making.join(FRESH);
+        write_durably(&fresh, b"", 0o600).map_err(at(&fresh))?;
         let made = self.node_dir(node);
         fs::rename(&making, &made).map_err(at(&made))?;
         sync_dir(&self.node_state).map_err(at(&self.node_state))?;
         Ok(node)
+    }
+
+    /// True for a node that never had an index.
+    pub fn is_fresh(&self, node: NodeId) -> bool {
+        self.node_dir(node).join(FRESH).exists()
+    }
+
+    /// The node has an index now.
+    pub fn settled(&self, node: NodeId) -> Result<(), LayoutError> {
+        let fresh = self.node_dir(node).join(FRESH);
+        match fs::remove_file(&fresh) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(at(&fresh)(e)),
+            _ => Ok(()),
+        }
     }
 
     /// Who holds a node, as its lock file says; `None` when nobody does or it cannot be told.

@@ -238,7 +238,10 @@ impl StoreScan {
     }
 
     fn mention(&mut self, node: NodeRef) {
-        if let NodeRef::Version(v) = node {
+        // Nobody can seal a larger number; whoever writes one into a manifest of his own does not use up ours.
+        if let NodeRef::Version(v) = node
+            && i64::try_from(v.n).is_ok()
+        {
             self.highest = self.highest.max(v.n);
         }
     }

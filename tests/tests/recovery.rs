@@ -279,3 +279,35 @@ fn a_damaged_index_is_refused_with_the_remedy_and_the_remedy_works() {
     assert_eq!(after.nodes.len(), before.nodes.len(), "{}", after.json);
     mount.verify("b", 0);
 }
+
+/// A new index would count from 1 again: two versions of one name, and nothing known of what was there.
+#[test]
+fn a_lost_index_gives_no_version_number_out_twice_and_forgets_no_lineage() {
+    let lab = Lab::new();
+    lab.put("in", b"i\n");
+    let mount = lab.mount(Options::new(Io::Passthrough));
+    mount.sh("cat in > a").ok();
+    mount.sh("cat a > b").ok();
+    mount.sync();
+    let before = mount.lineage("b");
+    mount.unmount();
+    let index = files::find(&lab.source().join(".atlas/nodes"), "index.redb").remove(0);
+    fs::remove_file(&index).unwrap();
+    let mount = lab.mount(Options::new(Io::Passthrough));
+    let after = mount.lineage("b");
+    assert_eq!(after.inputs(), before.inputs(), "{}", after.json);
+    mount.sh("cat b > c; echo d > d").ok();
+    mount.sync();
+    let ids: std::collections::BTreeSet<_> = ["a", "b", "c", "d"]
+        .map(|name| mount.lineage(name).json["root"].to_string())
+        .into();
+    assert_eq!(ids.len(), 4, "{ids:?}");
+    let of_c = mount.lineage("c");
+    assert_eq!(
+        of_c.inputs(),
+        atlas_tests::lineage::names(["b"]),
+        "{}",
+        of_c.json
+    );
+    mount.verify("c", 0);
+}

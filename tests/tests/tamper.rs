@@ -134,15 +134,9 @@ fn a_flipped_bit_anywhere_in_a_manifest_is_refused() {
     for offset in (0..manifest.len()).step_by(manifest.len() / 120) {
         let mut bytes = manifest.clone();
         bytes[offset] ^= 1;
-        let code = verify(&bytes);
-        // The padding of the signature box is covered by nothing, as C2PA has it; it says nothing either.
-        let padding = bytes[offset.saturating_sub(8)..(offset + 8).min(bytes.len())]
-            .iter()
-            .filter(|&&b| b == 0)
-            .count()
-            > 12;
-        assert!(
-            code != 0 || padding,
+        assert_ne!(
+            verify(&bytes),
+            0,
             "byte {offset} of {} may be changed",
             manifest.len()
         );

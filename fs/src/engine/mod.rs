@@ -122,7 +122,8 @@ impl Engine {
         let sealer = Sealer::new(key).map_err(|e| fail("signing key", &e))?;
         let store = Arc::new(Store::open(&options.layout));
         let index = Arc::new(
-            Index::open(&options.layout.index(options.node)).map_err(|e| fail("index", &e))?,
+            recovery::index(&options.layout, options.node, &store)
+                .map_err(|e| fail("index", &e))?,
         );
         let journals = options.layout.journal(options.node);
         let (records, files) =

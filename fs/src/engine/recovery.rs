@@ -6,16 +6,38 @@ use std::sync::Arc;
 
 use atlas_manifests::digest::Sha256;
 use atlas_manifests::id::{NodeId, NodeRef, RunId};
-use atlas_manifests::index::Batch;
+use atlas_manifests::index::{Batch, Index, IndexError};
+use atlas_manifests::layout::Layout;
 use atlas_manifests::rows::{FileIdentity, RunRow, VersionRow};
 use atlas_manifests::scan::StoreScan;
 use atlas_manifests::shelf::Catalogue as _;
+use atlas_manifests::store::Store;
 use atlas_manifests::vocabulary::State;
 
 use super::journal::Record;
 use super::{Engine, Work};
 use crate::ledger::{Known, Place, RawUse, Restored};
 use crate::vfs::observer::FileKey;
+
+/// The node's index. One that was lost is made again from the store: a new one would begin to count at 1, and two versions would have one name.
+pub(super) fn index(layout: &Layout, node: NodeId, store: &Store) -> Result<Index, IndexError> {
+    let path = layout.index(node);
+    let lost = !layout.is_fresh(node)
+        && path
+            .symlink_metadata()
+            .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+    let index = if lost {
+        tracing::warn!("the index was lost: it is made again from the store");
+        Index::rebuild(&path, store)?
+    } else {
+        Index::open(&path)?
+    };
+    // A mark that stays only hides that this index is lost some day.
+    if let Err(e) = layout.settled(node) {
+        tracing::warn!(error = %e, "the node is not marked as in use");
+    }
+    Ok(index)
+}
 
 /// No number is given out twice, even when the index missed the last versions of an earlier life.
 pub(super) fn next_version(index: u64, records: &[Record], node: NodeId) -> u64 {
@@ -34,8 +56,10 @@ pub(super) fn next_version(index: u64, records: &[Record], node: NodeId) -> u64 
         };
         if let NodeRef::Version(v) = id
             && v.node == node
+            // No life gave out a larger one (FORMAT.md 1.5): going on from it would leave none to give.
+            && v.n < i64::MAX as u64
         {
-            next = next.max(v.n.saturating_add(1));
+            next = next.max(v.n + 1);
         }
     }
     next
@@ -239,5 +263,28 @@ impl Engine {
         let known: Option<Known> = by_identity.filter(|k| raw.node.is_none_or(|n| n == k.node));
         let file = raw.identity.and_then(|i| self.still(raw.path.as_path(), i));
         Restored { raw, known, file }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use atlas_manifests::id::VersionId;
+
+    use super::*;
+
+    #[test]
+    fn a_journal_with_an_impossible_number_does_not_use_up_all_numbers() {
+        let (node, other) = (NodeId([1; 16]), NodeId([2; 16]));
+        let settled = |node, n| Record::Settled {
+            version: VersionId { node, n },
+            manifest: Sha256([0; 32]),
+        };
+        let records = [
+            settled(node, 7),
+            settled(node, u64::MAX),
+            settled(other, 1000),
+        ];
+        assert_eq!(next_version(1, &records, node), 8);
+        assert_eq!(next_version(20, &records, node), 20);
     }
 }

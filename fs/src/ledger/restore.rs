@@ -167,3 +167,41 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use atlas_manifests::id::{NodeId, NodeRef, VersionId};
+    use atlas_manifests::vocabulary::Kind;
+
+    use super::super::testing::{Bench, who};
+    use super::*;
+
+    /// What the index was told shortly before a crash it had only in memory: lineage would be empty, while the manifest names its inputs.
+    #[test]
+    fn uses_of_an_earlier_life_are_told_to_the_index_again() {
+        let mut bench = Bench::new();
+        let run = who(3, 1).run;
+        let node = NodeRef::Version(VersionId {
+            node: NodeId([7; 16]),
+            n: 1,
+        });
+        let raw = RawUse {
+            run,
+            order: 0,
+            kind: Kind::Read,
+            process: 0,
+            tree: 0,
+            path: "first".into(),
+            node: Some(node),
+            identity: None,
+            open: false,
+        };
+        let (known, file) = (None, None);
+        bench
+            .ledger
+            .restore_uses(run, vec![Restored { raw, known, file }]);
+        bench.collect();
+        let told: Vec<_> = bench.uses.iter().map(|u| (u.order, u.node)).collect();
+        assert_eq!(told, [(0, node)]);
+    }
+}

@@ -43,29 +43,29 @@ fn a_certificate_for_another_use_or_another_time_does_not_seal() {
     type Change = fn(&mut CertificateParams);
     let cases: [(&str, Change); 9] = [
         ("mail only", |p| {
-            p.extended_key_usages = vec![ExtendedKeyUsagePurpose::EmailProtection]
+            p.extended_key_usages = vec![ExtendedKeyUsagePurpose::EmailProtection];
         }),
         ("code", |p| {
-            p.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning]
+            p.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
         }),
         ("a server", |p| {
-            p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]
+            p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         }),
         ("any use", |p| {
-            p.extended_key_usages.push(ExtendedKeyUsagePurpose::Any)
+            p.extended_key_usages.push(ExtendedKeyUsagePurpose::Any);
         }),
         ("no use", |p| p.extended_key_usages.clear()),
         ("an authority", |p| {
-            p.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained)
+            p.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         }),
         ("expired", |p| {
-            p.not_after = rcgen::date_time_ymd(2025, 6, 1)
+            p.not_after = rcgen::date_time_ymd(2025, 6, 1);
         }),
         ("not yet", |p| {
-            p.not_before = rcgen::date_time_ymd(2074, 6, 1)
+            p.not_before = rcgen::date_time_ymd(2074, 6, 1);
         }),
         ("agreement", |p| {
-            p.key_usages = vec![KeyUsagePurpose::KeyAgreement]
+            p.key_usages = vec![KeyUsagePurpose::KeyAgreement];
         }),
     ];
     for (what, change) in cases {
@@ -210,7 +210,7 @@ fn only_one_binding_of_the_whole_content_is_accepted() {
     }
     let later = changed(|p| {
         p.assertions
-            .push(("org.atlasfs.later".to_owned(), vec![0xa0]))
+            .push(("org.atlasfs.later".to_owned(), vec![0xa0]));
     });
     assert!(
         trusted(&later),
