@@ -117,8 +117,7 @@ pub fn verify(
     };
     // Of several manifests for these bytes the newest that passes; when none does, the newest speaks.
     let mut first = None;
-    let own = choice.row.as_ref().and_then(|row| row.manifest);
-    let own = own.map(|manifest| manifest.sha256);
+    let own = choice.row.as_ref().and_then(|r| Some(r.manifest?.sha256));
     for bytes in candidates.iter().take(MAX_CANDIDATES) {
         let mut judged = judge(
             shelf,
@@ -137,8 +136,7 @@ pub fn verify(
             return judged;
         }
         if judged.code == Code::Incomplete && judged.manifest == own {
-            // A copy of what a killed writer left is sealed as whole, and says nothing about the one that it left.
-            return judged;
+            return judged; // A copy of what a killed writer left may be sealed as whole: it does not vouch for this one.
         }
         first.get_or_insert(judged);
     }

@@ -356,7 +356,7 @@ fn lost(path: &Path, store: &Store) -> Option<Finding> {
         .filter_map(|r| Some(r.manifest?.sha256))
         .collect();
     let there: BTreeSet<_> = store.names(Object::Manifest).ok()?.into_iter().collect();
-    let gone: Vec<_> = known.difference(&there).map(|name| name.hex()).collect();
+    let gone: Vec<_> = known.difference(&there).map(Sha256::hex).collect();
     let first = amount::prefix(gone.first()?);
     let text = match gone.len() {
         1 => format!("one is missing: {first}"),

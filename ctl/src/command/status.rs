@@ -91,7 +91,8 @@ fn describe(s: &Status, now: Timestamp, paint: Paint) -> String {
             escape::line(&s.io_reason)
         ),
     );
-    row("sealed", amount::counted(s.sealed, "version", "versions"));
+    let sealed = amount::counted(s.sealed, "version", "versions");
+    row("sealed", format!("{sealed} since it was mounted"));
     let pending = format!(
         "{} to seal, {} open for writing",
         amount::count(s.pending),

@@ -110,7 +110,7 @@ impl<'a> Picture<'a> {
             (None, []) => String::new(),
         }];
         if again {
-            lines[0].push_str(&self.look.paint.dim("  (its branch is shown above)"));
+            lines[0].push_str(&self.look.paint.dim("  (shown above)"));
             return (lines, Vec::new());
         }
         self.opened.extend(&item.nodes);
@@ -376,8 +376,15 @@ type Members = Vec<(NodeRef, BTreeSet<(Kind, Grade)>)>;
 fn relation(edges: &BTreeSet<(Kind, Grade)>, paint: Paint) -> Option<String> {
     let kinds: BTreeSet<_> = edges.iter().map(|(kind, _)| *kind).collect();
     let farthest = edges.iter().map(|(_, grade)| *grade).max()?;
+    let grade = match (kinds.iter().next(), farthest) {
+        // How it was read says no more than that.
+        (_, Grade::Copied) => return Some(paint.dim(row::grade(farthest))),
+        (Some(Kind::Parent), _) if kinds.len() == 1 => "",
+        _ => row::grade(farthest),
+    };
     let kinds: Vec<_> = kinds.into_iter().map(row::kind).collect();
-    Some(paint.dim(&format!("{}, {}", kinds.join(" or "), row::grade(farthest))))
+    let text = format!("{} {grade}", kinds.join(" or "));
+    Some(paint.dim(text.trim_end()))
 }
 
 fn exact_path(node: &Node) -> Vec<u8> {

@@ -129,10 +129,10 @@ pub(crate) fn closed(closed: Closed, status: Option<i32>) -> String {
 pub(crate) fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Read => "read",
-        Kind::Opened => "opened for reading",
+        Kind::Opened => "opened",
         Kind::Parent => "replaced by it",
-        Kind::Set => "set, some member used",
-        Kind::Code => "code",
+        Kind::Set => "some member used",
+        Kind::Code => "run as code",
     }
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn kind(kind: Kind) -> &'static str {
 pub(crate) fn grade(grade: Grade) -> &'static str {
     match grade {
         Grade::Copied => "copied by the kernel",
-        Grade::SameProcess => "by the process that wrote",
+        Grade::SameProcess => "by its writer",
         Grade::ProcessTree => "in its process tree",
         Grade::Run => "elsewhere in the run",
     }
