@@ -17,6 +17,7 @@ mod sets;
 mod sidecar;
 mod statement;
 mod status;
+mod turns;
 mod virtuals;
 
 use std::sync::atomic::Ordering;
@@ -45,6 +46,7 @@ use self::journal::{Journal, Record};
 use self::register::Digesting;
 use self::scribe::Scribe;
 use self::statement::Frame;
+use self::turns::Turns;
 use crate::caller::{Callers, Who};
 use crate::config::LiveExclusions;
 use crate::digest::{ContentTree, DigestPool, Job};
@@ -78,6 +80,7 @@ pub struct Engine {
     facts_thread: Mutex<Option<JoinHandle<()>>>,
     stopping: std::sync::atomic::AtomicBool,
     holds: Mutex<Vec<(Instant, Ticket)>>,
+    turns: Turns,
     handles: DashMap<HandleId, FileKey>,
     /// Who opened each writable handle.
     openers: DashMap<HandleId, Who>,
@@ -164,6 +167,7 @@ impl Engine {
             facts_thread: Mutex::new(None),
             stopping: std::sync::atomic::AtomicBool::new(false),
             holds: Mutex::new(Vec::new()),
+            turns: Turns::default(),
             handles: DashMap::new(),
             openers: DashMap::new(),
             joining: Mutex::new(()),
@@ -330,7 +334,10 @@ impl Engine {
         for run in forgotten {
             self.callers.forget(run);
             self.facts.forget(run);
+            let _ = self.scribe.send(Work::Over(run));
+            self.step(|l| l.forget_run(run));
         }
+        self.step(Ledger::beat);
         self.settle_journal();
     }
 
@@ -419,6 +426,9 @@ impl Engine {
             let counts = lock(&self.ledger).counts();
             let left = self.pending();
             if left == 0 || Instant::now() >= deadline {
+                for text in lock(&self.ledger).on_their_way() {
+                    tracing::debug!("not sealed: {text}");
+                }
                 return Drained {
                     sealed: counts.sealed,
                     left,

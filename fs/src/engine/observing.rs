@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::{Engine, Work, lock};
 use crate::caller::Who;
 use crate::digest::ContentTree;
-use crate::ledger::{Flush, Opening};
+use crate::ledger::{Flush, Ledger, Opening};
 use crate::vfs::observer::{Access, Caller, Change, FileKey, HandleId, Observer, Opened};
 
 /// A writable open waits for a digest to let go for at most so long.
@@ -64,6 +64,22 @@ impl Engine {
         })
     }
 
+    /// A step that is told how the file is now: `seen` by the filesystem a moment ago, looked up again when its turn has come.
+    fn in_turn(
+        &self,
+        handle: HandleId,
+        seen: Option<&FileIdentity>,
+        step: impl FnOnce(&mut Ledger, Option<FileIdentity>),
+    ) {
+        let file = self.handles.get(&handle).map(|f| *f);
+        let _turn = file.map(|f| self.turns.of(f));
+        let now = seen.map(|seen| {
+            let now = file.and_then(|f| self.backing.identity(f).ok());
+            now.unwrap_or(*seen)
+        });
+        self.step(|l| step(l, now));
+    }
+
     /// Inline mode: follow what passes through a file that is being written.
     fn follow(&self, o: &Opened<'_>) {
         if o.access.created || o.access.truncate {
@@ -93,11 +109,20 @@ impl Observer for Engine {
             self.trees.remove(&o.file);
         }
         self.handles.insert(o.handle, o.file);
-        let opening = self.opening(o);
+        let mut opening = self.opening(o);
         if o.access.write
             && let Some(who) = opening.who.first()
         {
             self.openers.insert(o.handle, *who);
+        }
+        let _turn = self.turns.of(o.file);
+        if !o.access.truncate
+            && !o.access.created
+            && let Ok(now) = self.backing.identity(o.file)
+            && now != opening.before
+        {
+            opening.before = now;
+            opening.known = None;
         }
         self.step(|l| l.opened(opening));
     }
@@ -124,22 +149,24 @@ impl Observer for Engine {
         }
         self.join();
         self.facts.learn(&self.callers, &who);
-        let flush = Flush {
-            handle,
-            who,
-            for_shell,
-            closed,
-            status,
-            now: *now,
-        };
-        self.step(|l| l.flushed(&flush));
+        self.in_turn(handle, Some(now), |l, now| {
+            let Some(now) = now else { return };
+            l.flushed(&Flush {
+                handle,
+                who,
+                for_shell,
+                closed,
+                status,
+                now,
+            });
+        });
         self.settle_journal();
     }
 
     fn released(&self, handle: HandleId, now: Option<&FileIdentity>) {
+        self.in_turn(handle, now, |l, now| l.released(handle, now.as_ref()));
         self.handles.remove(&handle);
         self.openers.remove(&handle);
-        self.step(|l| l.released(handle, now));
         self.settle_journal();
     }
 
@@ -162,6 +189,7 @@ impl Observer for Engine {
                 }
             }
             None => {
+                let _turn = self.turns.of(file);
                 let Ok(now) = self.backing.identity(file) else {
                     return;
                 };
@@ -263,6 +291,7 @@ impl Engine {
     /// A rename or a link moves ctime: the content is known to be the same, so what identifies it is brought up to date.
     fn refresh(&self, file: Option<FileKey>) {
         let Some(file) = file else { return };
+        let _turn = self.turns.of(file);
         if lock(&self.ledger).file_identity(file).is_some()
             && let Ok(now) = self.backing.identity(file)
         {

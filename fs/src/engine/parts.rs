@@ -73,6 +73,8 @@ pub(crate) enum Work {
     Run(RunId),
     /// A run of an earlier life, as its journal had it.
     Restored(Box<RunRow>),
+    /// A run is over: nothing of it will be sealed any more.
+    Over(RunId),
     /// A name moved.
     Renamed(PathBytes, PathBytes),
     /// Two names changed places.

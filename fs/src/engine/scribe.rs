@@ -136,6 +136,7 @@ impl Scribe {
                 Work::Restored(row) => {
                     self.runs.insert(row.id, *row);
                 }
+                Work::Over(run) => self.sets.forget(run),
                 Work::Renamed(from, to) => {
                     // Rows so far were made under the old name.
                     self.write_rows(engine, std::mem::take(&mut rows));

@@ -22,6 +22,11 @@ struct Growing {
 }
 
 impl Sets {
+    /// No version of this run will be sealed any more.
+    pub(super) fn forget(&mut self, run: RunId) {
+        self.runs.remove(&run);
+    }
+
     /// Appends leaves, and says which head a version with this cut commits to; with the segment to store, when there is a new one.
     pub(super) fn commit(
         &mut self,

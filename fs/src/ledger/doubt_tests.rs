@@ -124,11 +124,7 @@ fn a_use_whose_record_was_lost_keeps_its_place_and_moves_no_later_use_before_the
         .restore_uses(run, uses.into_iter().map(keep).collect());
     b.collect();
     let list = &b.ledger.runs[&run].list;
-    let inode = |at: usize| {
-        b.ledger.nodes[list[at].node.0 as usize]
-            .identity
-            .map(|i| i.ino)
-    };
+    let inode = |at: usize| b.ledger.nodes[list[at].node].identity.map(|i| i.ino);
     assert_eq!([inode(0), inode(1), inode(2)], [Some(1), None, Some(3)]);
     assert!(list.len() < 1 << 20, "bounded");
 }

@@ -6,7 +6,7 @@ use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::{Closed, Cut, Kind, State};
 
 use super::file::Writing;
-use super::node::{Authored, Node};
+use super::node::{Authored, Named, Node};
 use super::{Effect, Flush, Ledger, NodeIx, Phase, Ticket};
 use crate::caller::Who;
 use crate::vfs::observer::{FileKey, HandleId};
@@ -96,11 +96,11 @@ impl Ledger {
         if !w.changed && !differs(&w.before, now) {
             return;
         }
-        let node = &self.nodes[w.node.0 as usize];
+        let node = &self.nodes[w.node];
         if node.identity == Some(*now) && node.phase != Phase::Open {
             return;
         }
-        if self.nodes[w.node.0 as usize].excluded || is_doubtful(&w, now) {
+        if self.nodes[w.node].excluded || is_doubtful(&w, now) {
             return;
         }
         let w = self.reopen_if_settled(key, w);
@@ -117,14 +117,14 @@ impl Ledger {
 
     /// A version that was sealed while an heir held it, and then changed, is followed by a new one.
     fn reopen_if_settled(&mut self, key: FileKey, w: Writing) -> Writing {
-        match self.nodes[w.node.0 as usize].phase {
+        match self.nodes[w.node].phase {
             Phase::Waiting | Phase::Sealing | Phase::Settled(_) => self.next_version(key, w),
             _ => w,
         }
     }
 
     pub(super) fn next_version(&mut self, key: FileKey, mut w: Writing) -> Writing {
-        let node = &self.nodes[w.node.0 as usize];
+        let node = &self.nodes[w.node];
         let mut next = Node::new(key, node.path.clone(), Phase::Open);
         next.excluded = node.excluded;
         w.parent = Some(w.node);
@@ -145,7 +145,7 @@ impl Ledger {
     /// The engine waited a moment after `Effect::Hold`: if the version is still held, try to digest it as it is.
     pub fn still_held(&mut self, ticket: Ticket) {
         let ix = ticket.node();
-        let Some(node) = self.nodes.get(ix.0 as usize) else {
+        let Some(node) = self.nodes.get(ix) else {
             return;
         };
         if node.phase == Phase::Held && node.attempt == ticket.attempt() {
@@ -161,6 +161,7 @@ impl Ledger {
 
     /// The last reference to a handle is gone. `now` is `None` when the file is, too.
     pub fn released(&mut self, handle: HandleId, now: Option<&FileIdentity>) {
+        let beat = self.forgetting.beat();
         let Some(h) = self.handles.remove(&handle) else {
             return;
         };
@@ -168,6 +169,7 @@ impl Ledger {
             return;
         };
         file.readers.remove(&handle);
+        file.touched = beat;
         if !file.writers.remove(&handle) {
             return;
         }
@@ -201,8 +203,8 @@ impl Ledger {
             self.unchanged(key, &w);
             return;
         }
-        let phase = self.nodes[w.node.0 as usize].phase;
-        if phase != Phase::Open && self.nodes[w.node.0 as usize].identity == Some(*now) {
+        let phase = self.nodes[w.node].phase;
+        if phase != Phase::Open && self.nodes[w.node].identity == Some(*now) {
             // Ended at a FLUSH already. A digest that has begun goes on: the pool sees the last holder go.
             if let Some(file) = self.files.get_mut(&key) {
                 file.current = Some(w.node);
@@ -215,7 +217,7 @@ impl Ledger {
         }
         let w = self.reopen_if_settled(key, w);
         // One that was held has ended before, and everybody was told so: it is a version, whatever its bytes have become.
-        let doubtful = self.nodes[w.node.0 as usize].phase == Phase::Open && is_doubtful(&w, now);
+        let doubtful = self.nodes[w.node].phase == Phase::Open && is_doubtful(&w, now);
         self.author(&w, now);
         if let Some(file) = self.files.get_mut(&key) {
             file.writing = None;
@@ -237,7 +239,7 @@ impl Ledger {
     }
 
     fn end(&mut self, ix: NodeIx) {
-        let node = &self.nodes[ix.0 as usize];
+        let node = &self.nodes[ix];
         let doubtful = node.authored.as_ref().is_some_and(|a| a.doubtful);
         self.at(ix).phase = Phase::Digesting;
         // Numbers follow the order of ends, so even a doubtful one takes its number now.
@@ -256,7 +258,7 @@ impl Ledger {
             return;
         };
         self.lose(parent);
-        if !self.nodes[parent.0 as usize].gone {
+        if !self.nodes[parent].gone {
             self.at(parent).gone = true;
             self.tell(parent);
         }
@@ -276,11 +278,8 @@ impl Ledger {
         if let Some(f) = self.files.get_mut(&key) {
             f.current = Some(parent);
         }
-        if matches!(
-            self.nodes[parent.0 as usize].phase,
-            Phase::Digesting | Phase::Held
-        ) {
-            let ended = self.nodes[parent.0 as usize].authored.is_some();
+        if matches!(self.nodes[parent].phase, Phase::Digesting | Phase::Held) {
+            let ended = self.nodes[parent].authored.is_some();
             self.at(parent).phase = Phase::Digesting;
             self.want_digest(parent, ended);
         }
@@ -341,6 +340,7 @@ impl Ledger {
             },
             parent,
             copied,
+            named: Named::default(),
             created: w.created,
             doubtful: false,
         });
@@ -348,7 +348,7 @@ impl Ledger {
 
     /// Its place in the order of ends: the one it has, or the next.
     pub(super) fn end_of(&mut self, ix: NodeIx) -> u64 {
-        let known = self.nodes[ix.0 as usize].number();
+        let known = self.nodes[ix].number();
         if known > 0 {
             return known;
         }
@@ -373,7 +373,7 @@ impl Ledger {
             let kind = if h.code { Kind::Code } else { Kind::Opened };
             users.extend(h.who.iter().map(|w| (*w, kind, h.path.clone())));
         }
-        let writer = self.nodes[node.0 as usize].authored.as_ref().map(|a| a.run);
+        let writer = self.nodes[node].authored.as_ref().map(|a| a.run);
         let early = std::mem::take(&mut self.at(node).early);
         users.extend(
             early
@@ -387,7 +387,7 @@ impl Ledger {
 
     pub(super) fn want_digest(&mut self, ix: NodeIx, ended: bool) {
         let ticket = self.new_attempt(ix);
-        let node = &self.nodes[ix.0 as usize];
+        let node = &self.nodes[ix];
         let expect = node.identity.filter(|_| !node.lingering);
         let file = node.file;
         self.effects.push(Effect::Digest {
@@ -411,7 +411,7 @@ fn is_doubtful(w: &Writing, now: &FileIdentity) -> bool {
 }
 
 fn w_file(ledger: &Ledger, w: &Writing) -> FileKey {
-    ledger.nodes[w.node.0 as usize].file
+    ledger.nodes[w.node].file
 }
 
 /// Whether a file's bytes may have changed between two looks at it.

@@ -53,6 +53,8 @@ pub(super) struct FileState {
     pub excluded: bool,
     /// No name leads to it any more.
     pub gone: bool,
+    /// The beat at which something last happened to it.
+    pub touched: u64,
 }
 
 /// One open handle.

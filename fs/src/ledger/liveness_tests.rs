@@ -10,21 +10,42 @@ use crate::vfs::observer::HandleId;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Open { file: u64, run: u64, how: u8 },
-    Store { at: usize },
-    Flush { at: usize },
-    Release { at: usize },
-    Read { file: u64, run: u64 },
-    Touch { file: u64 },
+    Open {
+        file: u64,
+        run: u64,
+        how: u8,
+        late: bool,
+    },
+    Store {
+        at: usize,
+    },
+    Flush {
+        at: usize,
+    },
+    Release {
+        at: usize,
+    },
+    Read {
+        file: u64,
+        run: u64,
+    },
+    Touch {
+        file: u64,
+    },
     Tick,
-    Digest { at: usize },
-    CallOff { at: usize },
+    Digest {
+        at: usize,
+    },
+    CallOff {
+        at: usize,
+    },
     Seal,
+    Rest,
 }
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        5 => (0..2u64, 1..3u64, 0..3u8).prop_map(|(file, run, how)| Op::Open { file, run, how }),
+        5 => (0..2u64, 1..3u64, 0..3u8, prop::bool::weighted(0.1)).prop_map(|(file, run, how, late)| Op::Open { file, run, how, late }),
         5 => any::<usize>().prop_map(|at| Op::Store { at }),
         5 => any::<usize>().prop_map(|at| Op::Flush { at }),
         5 => any::<usize>().prop_map(|at| Op::Release { at }),
@@ -34,6 +55,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => any::<usize>().prop_map(|at| Op::Digest { at }),
         4 => any::<usize>().prop_map(|at| Op::CallOff { at }),
         2 => Just(Op::Seal),
+        1 => Just(Op::Rest),
     ]
 }
 
@@ -87,7 +109,12 @@ impl World {
 
     fn apply(&mut self, op: &Op) {
         match *op {
-            Op::Open { file, run, how } => {
+            Op::Open {
+                file,
+                run,
+                how,
+                late,
+            } => {
                 self.call_off(file);
                 let access = match (self.b.files.contains_key(&file), how) {
                     (false, _) => CREATE,
@@ -96,6 +123,10 @@ impl World {
                     (true, _) => APPEND,
                 };
                 let by = who(run, u32::try_from(self.writers.len()).unwrap_or(0));
+                if late {
+                    // Changed with nobody seen to write.
+                    self.b.shift(file);
+                }
                 let handle = self.b.open(file, access, by);
                 self.writers.push(Writer {
                     file,
@@ -145,6 +176,7 @@ impl World {
             Op::CallOff { at } if !self.called_off.is_empty() => {
                 self.say_off(at % self.called_off.len());
             }
+            Op::Rest => self.b.ledger.rest(),
             Op::Seal if !self.b.plans.is_empty() => self.b.seal_one(),
             _ => {}
         }
@@ -169,7 +201,7 @@ proptest! {
         }
         w.tick();
         w.b.settle();
-        let stuck: Vec<_> = w.b.ledger.unsettled().into_iter().map(|n| format!("{n:?} {:?}", w.b.ledger.nodes[n.0 as usize])).collect();
+        let stuck: Vec<_> = w.b.ledger.unsettled().into_iter().map(|n| format!("{n:?} {:?}", w.b.ledger.nodes[n])).collect();
         prop_assert!(stuck.is_empty(), "{stuck:#?}");
         let wrong = w.b.inconsistencies();
         prop_assert!(wrong.is_empty(), "{wrong:#?}");

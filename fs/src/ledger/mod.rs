@@ -8,9 +8,11 @@ mod effect;
 mod endings;
 mod event;
 mod file;
+mod forget;
 mod merge;
 mod names;
 mod node;
+mod nodes;
 mod observe;
 mod paths;
 mod plan;
@@ -33,7 +35,9 @@ pub use self::node::{NodeIx, Phase, Ticket};
 pub use self::restore::Restored;
 
 use self::file::{FileState, Handle};
+use self::forget::Forgetting;
 use self::node::Node;
+use self::nodes::Nodes;
 use self::paths::Paths;
 use self::run::Uses;
 use crate::vfs::observer::{FileKey, HandleId};
@@ -46,12 +50,15 @@ pub struct Ledger {
     files: HashMap<FileKey, FileState>,
     by_path: Paths,
     handles: HashMap<HandleId, Handle>,
-    nodes: Vec<Node>,
+    nodes: Nodes,
     runs: HashMap<RunId, Uses>,
     merged: HashMap<RunId, (RunId, u32)>,
     effects: Vec<Effect>,
     /// Nodes of earlier lives, by name.
     restored: HashMap<NodeRef, NodeIx>,
+    /// Registered sets whose members were used, by name.
+    sets: HashMap<NodeRef, NodeIx>,
+    forgetting: Forgetting,
     /// Ends of versions so far.
     ends: u64,
     /// Versions that ended and have not come to rest.
@@ -81,11 +88,13 @@ impl Ledger {
             files: HashMap::new(),
             by_path: Paths::default(),
             handles: HashMap::new(),
-            nodes: Vec::new(),
+            nodes: Nodes::default(),
             runs: HashMap::new(),
             merged: HashMap::new(),
             effects: Vec::new(),
             restored: HashMap::new(),
+            sets: HashMap::new(),
+            forgetting: Forgetting::default(),
             ends: 0,
             unsettled: BTreeSet::new(),
             counts: Counts::default(),
@@ -108,12 +117,13 @@ impl Ledger {
     /// True while a run has versions on their way or holds files open.
     pub fn busy(&self, run: RunId) -> bool {
         let on_their_way = self.unsettled.iter().any(|ix| {
-            self.nodes[ix.0 as usize]
+            self.nodes[*ix]
                 .authored
                 .as_ref()
                 .is_some_and(|a| a.run == run)
         });
         on_their_way
+            || self.may_be_proven(run)
             || self
                 .handles
                 .values()
@@ -123,6 +133,12 @@ impl Ledger {
     /// Versions that ended and are not sealed, nor will never be.
     pub fn unsettled(&self) -> Vec<NodeIx> {
         self.unsettled.iter().copied().collect()
+    }
+
+    /// The same for a person who looks for what holds them up.
+    pub fn on_their_way(&self) -> Vec<String> {
+        let one = |ix: &NodeIx| format!("{ix:?} {:?}", self.nodes[*ix]);
+        self.unsettled.iter().map(one).collect()
     }
 
     /// How many of these are still on their way.
@@ -142,22 +158,20 @@ impl Ledger {
 
     /// The name that an attempt's node has now, for recognising its content.
     pub fn path_of(&self, ticket: Ticket) -> Option<PathBytes> {
-        self.nodes
-            .get(ticket.node().0 as usize)
-            .map(|n| n.path.clone())
+        self.nodes.get(ticket.node()).map(|n| n.path.clone())
     }
 
     /// True when the bytes of an attempt's node are known to be identified so.
     pub fn expects(&self, ticket: Ticket, identity: &FileIdentity) -> bool {
         self.nodes
-            .get(ticket.node().0 as usize)
+            .get(ticket.node())
             .is_some_and(|n| n.identity == Some(*identity))
     }
 
     /// True when the attempt is about a version, not about an input that nobody was seen to write.
     pub fn is_version(&self, ticket: Ticket) -> bool {
         self.nodes
-            .get(ticket.node().0 as usize)
+            .get(ticket.node())
             .is_some_and(|n| n.authored.is_some())
     }
 
@@ -182,10 +196,10 @@ impl Ledger {
     pub fn file_state(&self, file: FileKey) -> Option<(State, Option<VersionRow>)> {
         let f = self.files.get(&file)?;
         if let Some(w) = &f.writing {
-            let node = &self.nodes[self.real(w.node).0 as usize];
+            let node = &self.nodes[self.real(w.node)];
             return Some((node.state(), node.row(|ix| self.id_of(ix))));
         }
-        let node = &self.nodes[self.real(f.current?).0 as usize];
+        let node = &self.nodes[self.real(f.current?)];
         let state = if f.excluded && node.authored.is_some() {
             State::Excluded
         } else {
@@ -200,7 +214,7 @@ impl Ledger {
         if f.writing.is_some() {
             return None;
         }
-        self.nodes[self.real(f.current?).0 as usize].identity
+        self.nodes[self.real(f.current?)].identity
     }
 
     /// The file that has this name, when the ledger knows it.
@@ -217,29 +231,27 @@ impl Ledger {
 
     /// Follows what turned out to be the same content.
     fn real(&self, mut ix: NodeIx) -> NodeIx {
-        while let Phase::Same(other) = self.nodes[ix.0 as usize].phase {
+        while let Phase::Same(other) = self.nodes[ix].phase {
             ix = other;
         }
         ix
     }
 
     fn id_of(&self, ix: NodeIx) -> Option<NodeRef> {
-        self.nodes[self.real(ix).0 as usize].id
+        self.nodes[self.real(ix)].id
     }
 
     fn at(&mut self, ix: NodeIx) -> &mut Node {
-        &mut self.nodes[ix.0 as usize]
+        &mut self.nodes[ix]
     }
 
     fn add(&mut self, node: Node) -> NodeIx {
-        let ix = NodeIx(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
-        self.nodes.push(node);
-        ix
+        self.nodes.add(node)
     }
 
     /// Gives a node its number; the numbers follow the order in which versions end, or first had to be named.
     fn name(&mut self, ix: NodeIx) -> NodeRef {
-        if let Some(id) = self.nodes[ix.0 as usize].id {
+        if let Some(id) = self.nodes[ix].id {
             return id;
         }
         let id = NodeRef::Version(VersionId {
@@ -253,7 +265,7 @@ impl Ledger {
 
     /// Tells the index about a node, and about uses that waited for its name.
     fn tell(&mut self, ix: NodeIx) {
-        let node = &self.nodes[ix.0 as usize];
+        let node = &self.nodes[ix];
         let Some(row) = node.row(|i| self.id_of(i)).filter(|_| !node.undecided()) else {
             return;
         };
@@ -270,7 +282,7 @@ impl Ledger {
             return;
         };
         let real = self.real(u.node);
-        let node = &self.nodes[real.0 as usize];
+        let node = &self.nodes[real];
         let named = node.id.filter(|_| !node.undecided());
         if named.is_none() || node.phase == Phase::Open {
             // Told, or told again, when it is known what became of it: perhaps it will have been no version at all.

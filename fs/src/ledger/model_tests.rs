@@ -39,6 +39,7 @@ enum Op {
         file: u64,
     },
     Seal,
+    Rest,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -51,6 +52,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => any::<usize>().prop_map(|at| Op::Digest { at }),
         1 => (0..FILES).prop_map(|file| Op::Touch { file }),
         2 => Just(Op::Seal),
+        1 => Just(Op::Rest),
     ]
 }
 
@@ -163,6 +165,7 @@ proptest! {
                     b.touch(file);
                 }
                 Op::Touch { .. } => {}
+                Op::Rest => b.ledger.rest(),
                 Op::Seal => {
                     if !b.plans.is_empty() {
                         b.seal_one();

@@ -79,7 +79,7 @@ impl Ledger {
             return false;
         };
         self.at(ix).gone = true;
-        let node = &self.nodes[ix.0 as usize];
+        let node = &self.nodes[ix];
         let unwanted = node.excluded
             && !node.used
             && node.authored.is_some()

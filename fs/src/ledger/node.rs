@@ -51,6 +51,13 @@ pub enum Phase {
     Same(NodeIx),
 }
 
+/// What a version came from, by name: all that is needed of it when the version itself has come to rest.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Named {
+    pub parent: Option<NodeRef>,
+    pub copied: Vec<NodeRef>,
+}
+
 /// How a version came about; nodes that were only seen have none.
 #[derive(Debug, Clone)]
 pub(super) struct Authored {
@@ -74,6 +81,8 @@ pub(super) struct Authored {
     pub parent: Option<NodeIx>,
     /// Versions whose bytes the kernel copied into it.
     pub copied: Vec<NodeIx>,
+    /// The names of both, once they are forgotten.
+    pub named: Named,
     /// The file did not exist before the run made it.
     pub created: bool,
     /// Only metadata is known to have changed: equal digests mean that it is still its parent.
@@ -85,6 +94,8 @@ pub(super) struct Authored {
 pub(super) struct Node {
     /// The inode that holds or held it.
     pub file: FileKey,
+    /// First sight: what that inode held when it was last known, until a digest tells whether it still does.
+    pub before: Option<NodeIx>,
     /// Its last known name below SOURCE.
     pub path: PathBytes,
     /// Its name in the graph: a version has one from its end (or from when somebody had to name it), a first sight once it is digested.
@@ -137,6 +148,7 @@ impl Node {
     pub(super) fn new(file: FileKey, path: PathBytes, phase: Phase) -> Self {
         Self {
             file,
+            before: None,
             path,
             id: None,
             phase,
@@ -208,9 +220,10 @@ impl Node {
             process: authored.map_or(0, |a| a.process),
             tree: authored.map_or(0, |a| a.tree),
             inputs: authored.map_or(0, |a| a.inputs),
-            parent: authored.and_then(|a| a.parent).and_then(&resolve),
+            parent: authored.and_then(|a| a.parent.and_then(&resolve).or(a.named.parent)),
             copied: authored.map_or_else(Vec::new, |a| {
-                a.copied.iter().filter_map(|c| resolve(*c)).collect()
+                let known = a.copied.iter().filter_map(|c| resolve(*c));
+                known.chain(a.named.copied.iter().copied()).collect()
             }),
             ephemeral: self.gone && !self.shared && authored.is_some_and(|a| a.created),
             manifest: self.manifest,

@@ -78,8 +78,10 @@ impl Ledger {
             readers: BTreeSet::new(),
             excluded: o.excluded,
             gone: false,
+            touched: 0,
         });
         file.gone = false;
+        file.touched = self.forgetting.beat();
         if self.by_path.get(&o.path).is_none() {
             self.by_path.insert(&o.path, o.file, &file.path);
         }
@@ -93,14 +95,18 @@ impl Ledger {
         let file = self.files.get(&o.file)?;
         let (current, busy, excluded) = (file.current, file.writing.is_some(), file.excluded);
         if let Some(ix) = current.map(|c| self.real(c)) {
-            let known = self.nodes[ix.0 as usize].identity;
+            let known = self.nodes[ix].identity;
             // Who is about to write takes what only had its mode or its name changed for what it was; a reader's digest will tell.
             let named_anew = |k: FileIdentity| {
                 o.access.write && (k.size, k.mtime) == (o.before.size, o.before.mtime)
             };
-            if busy || known.is_none_or(|k| k == o.before || named_anew(k)) {
+            // What changes while a mapping outlives the close is part of the version still.
+            let goes_on = self.nodes[ix].lingering && !self.nodes[ix].settled();
+            if busy || goes_on || known.is_none_or(|k| k == o.before || named_anew(k)) {
                 return Some(ix);
             }
+            // Nobody was seen to change it, and what it was nobody can digest any more.
+            self.lose(ix);
         } else if busy {
             return None;
         }
@@ -109,6 +115,7 @@ impl Ledger {
             return None;
         }
         let mut node = Node::new(o.file, o.path.clone(), Phase::Digesting);
+        node.before = current.map(|c| self.real(c));
         node.identity = Some(o.before);
         node.excluded = excluded;
         if let Some(known) = &o.known {
@@ -135,21 +142,21 @@ impl Ledger {
     fn open_target(&self, file: FileKey, now: &FileIdentity) -> Option<NodeIx> {
         let w = self.files.get(&file)?.writing.as_ref()?;
         let changed = w.changed || differs(&w.before, now);
-        (changed && self.nodes[w.node.0 as usize].phase == Phase::Open).then_some(w.node)
+        (changed && self.nodes[w.node].phase == Phase::Open).then_some(w.node)
     }
 
     pub(super) fn enter_use(&mut self, who: Who, node: NodeIx, kind: Kind, path: &PathBytes) {
         let node = self.real(node);
         let who = self.place(who);
-        let open = self.nodes[node.0 as usize].phase == Phase::Open;
+        let open = self.nodes[node].phase == Phase::Open;
         if open {
             self.name(node);
         }
-        let writer = match &self.nodes[node.0 as usize].authored {
+        let writer = match &self.nodes[node].authored {
             Some(a) => Some(a.run),
             None => self
                 .files
-                .get(&self.nodes[node.0 as usize].file)
+                .get(&self.nodes[node].file)
                 .and_then(|f| f.writing.as_ref())
                 .map(|w| w.who.run),
         };
@@ -169,7 +176,7 @@ impl Ledger {
                 self.at(node).early.push((who, kind, path.clone()));
             }
         }
-        if let Some(set) = self.nodes[node.0 as usize].set {
+        if let Some(set) = self.nodes[node].set {
             self.enter_use(who, set, Kind::Set, path);
         }
     }
@@ -180,7 +187,7 @@ impl Ledger {
         let ongoing = self.files.get(&o.file).and_then(|f| f.writing.clone());
         if let Some(w) = ongoing {
             // What its opener closed has ended, though an heir holds it: a new opener begins the next version.
-            let mut w = if self.nodes[w.node.0 as usize].phase == Phase::Open {
+            let mut w = if self.nodes[w.node].phase == Phase::Open {
                 w
             } else {
                 self.next_version(o.file, w)
@@ -320,7 +327,7 @@ impl Ledger {
             .and_then(|f| f.writing.as_ref())
             .map(|w| w.who);
         if let Some(s) = source
-            && self.nodes[s.0 as usize].phase == Phase::Open
+            && self.nodes[s].phase == Phase::Open
         {
             self.name(s);
         }

@@ -55,6 +55,16 @@ impl Paths {
         }
     }
 
+    /// The file is forgotten, with all its names; `known` is the one it goes by.
+    pub(super) fn drop_file(&mut self, file: FileKey, known: &PathBytes) {
+        let names = self.several.remove(&file).unwrap_or_default();
+        for name in names.iter().chain([&known.0]) {
+            if self.by_path.get(name) == Some(&file) {
+                self.by_path.remove(name);
+            }
+        }
+    }
+
     /// Another name of a file of which one was removed.
     pub(super) fn other(&self, file: FileKey) -> Option<PathBytes> {
         let first = self.several.get(&file)?.first()?;

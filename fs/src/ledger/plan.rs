@@ -18,7 +18,7 @@ const CANDIDATES: usize = 16;
 impl Ledger {
     /// The plan of a version whose inputs have all settled.
     pub(super) fn plan(&mut self, ix: NodeIx, ticket: Ticket) -> Option<Plan> {
-        let node = &self.nodes[ix.0 as usize];
+        let node = &self.nodes[ix];
         let a = node.authored.clone()?;
         let version = match node.id? {
             atlas_manifests::id::NodeRef::Version(v) => v,
@@ -57,9 +57,9 @@ impl Ledger {
     }
 
     fn leaf(&self, u: &Use, of: NodeIx) -> Option<Leaf> {
-        let named = &self.nodes[u.node.0 as usize];
+        let named = &self.nodes[u.node];
         let real = self.real(u.node);
-        let node = &self.nodes[real.0 as usize];
+        let node = &self.nodes[real];
         // Used when its opener had closed it, and then written on by a heir: it was unfinished after all.
         // Or when somebody had it open for writing, who then wrote nothing: it was what it had been before.
         let open = u.open && u.node == real || real == of || !node.settled();
@@ -83,7 +83,7 @@ impl Ledger {
     }
 
     fn nearest(&self, ix: NodeIx) -> Vec<Input> {
-        let Some(a) = &self.nodes[ix.0 as usize].authored else {
+        let Some(a) = &self.nodes[ix].authored else {
             return Vec::new();
         };
         let mut best: HashMap<NodeIx, (Grade, Kind, bool, usize)> = HashMap::new();
@@ -100,7 +100,7 @@ impl Ledger {
                 c,
                 Grade::Copied,
                 Kind::Read,
-                !self.nodes[c.0 as usize].settled(),
+                !self.nodes[c].settled(),
                 usize::MAX,
             );
         }
@@ -127,7 +127,7 @@ impl Ledger {
             .collect();
         // Code last, then nearness; what has a manifest of its own before what has none; the latest first.
         order.sort_by_key(|(n, (grade, kind, open, at))| {
-            let node: &Node = &self.nodes[n.0 as usize];
+            let node: &Node = &self.nodes[*n];
             (
                 *kind == Kind::Code,
                 *open,
@@ -145,7 +145,7 @@ impl Ledger {
     }
 
     fn input(&self, ix: NodeIx, kind: Kind, grade: Grade, open: bool) -> Option<Input> {
-        let node = &self.nodes[self.real(ix).0 as usize];
+        let node = &self.nodes[self.real(ix)];
         Some(Input {
             node: node.id?,
             title: Some(String::from_utf8_lossy(node.path.base_name()).into_owned()),

@@ -9,36 +9,29 @@ use super::{Digested, Effect, Known, Ledger, NodeIx, Phase};
 use crate::caller::Who;
 use crate::vfs::observer::{FileKey, Tgid};
 
+/// So many of the latest nodes are looked at for what an earlier life left of a file.
+const LATEST: usize = 256;
+
 impl Ledger {
     /// The content of a file that nobody was seen to write.
     pub(super) fn seen(&mut self, ix: NodeIx, d: Digested) {
-        let file = self.nodes[ix.0 as usize].file;
-        // The same file's own version, when only its metadata had changed.
-        let same = self
-            .nodes
-            .iter()
-            .enumerate()
-            .rev()
-            .take(256)
-            .find_map(|(at, n)| {
-                let at = NodeIx(u32::try_from(at).unwrap_or(u32::MAX));
-                (at != ix && n.file == file && n.digests == Some(d.digests) && n.settled())
-                    .then_some(at)
-            });
+        let file = self.nodes[ix].file;
+        let held = self.at(ix).before.take().map(|b| self.real(b));
+        // What the file held before, when only its metadata had changed; or what an earlier life left.
+        let latest = self.nodes.iter().rev().take(LATEST).map(|(at, _)| at);
+        let same = held.into_iter().chain(latest).find(|at| {
+            let n = &self.nodes[*at];
+            *at != ix && n.file == file && n.digests == Some(d.digests) && n.settled()
+        });
         if let Some(same) = same.map(|s| self.real(s)) {
             self.become_same(ix, same, d.identity);
             return;
         }
         // What the file held before was known, and nobody was seen to write it since.
-        let before = self.nodes[..ix.0 as usize]
-            .iter()
-            .rev()
-            .take(256)
-            .find(|n| n.file == file);
-        if before.is_some_and(|n| n.digests.is_some()) {
+        if held.is_some_and(|b| self.nodes[b].digests.is_some()) {
             self.counts.behind += 1;
         }
-        let excluded = self.nodes[ix.0 as usize].excluded;
+        let excluded = self.nodes[ix].excluded;
         let node = self.at(ix);
         node.digests = Some(d.digests);
         node.identity = Some(d.identity);
@@ -75,7 +68,7 @@ impl Ledger {
             return;
         };
         let current = self.real(current);
-        let node = &self.nodes[current.0 as usize];
+        let node = &self.nodes[current];
         if node.identity != Some(identity) || node.manifest.is_some() {
             return;
         }
@@ -96,11 +89,10 @@ impl Ledger {
     /// A member of a registered set: whoever used the one used the other.
     pub(super) fn join_set(&mut self, ix: NodeIx, set: Option<&Known>) {
         let Some(known) = set else { return };
-        let found = self.nodes.iter().position(|n| n.id == Some(known.node));
-        let set = match found {
-            Some(at) => NodeIx(u32::try_from(at).unwrap_or(u32::MAX)),
+        let set = match self.sets.get(&known.node) {
+            Some(at) => *at,
             None => {
-                let member = &self.nodes[ix.0 as usize];
+                let member = &self.nodes[ix];
                 let mut node =
                     Node::new(member.file, known.path.clone(), Phase::Settled(known.state));
                 node.id = Some(known.node);
@@ -108,7 +100,9 @@ impl Ledger {
                 node.digests = Some(known.digests);
                 node.manifest = known.manifest;
                 node.media_type.clone_from(&known.media_type);
-                self.add(node)
+                let at = self.add(node);
+                self.sets.insert(known.node, at);
+                at
             }
         };
         self.at(ix).set = Some(set);
@@ -126,11 +120,11 @@ impl Ledger {
     }
 
     pub(super) fn become_same(&mut self, ix: NodeIx, same: NodeIx, identity: FileIdentity) {
-        let file = self.nodes[ix.0 as usize].file;
+        let file = self.nodes[ix].file;
         let untold = std::mem::take(&mut self.at(ix).untold);
         let dependents = std::mem::take(&mut self.at(ix).dependents);
-        if self.nodes[ix.0 as usize].authored.is_some()
-            && let Some(NodeRef::Version(version)) = self.nodes[ix.0 as usize].id
+        if self.nodes[ix].authored.is_some()
+            && let Some(NodeRef::Version(version)) = self.nodes[ix].id
         {
             self.effects.push(Effect::Withdrawn(version));
         }
@@ -147,7 +141,7 @@ impl Ledger {
         for (run, place) in untold {
             self.tell_use(run, place);
         }
-        if self.nodes[same.0 as usize].settled() {
+        if self.nodes[same].settled() {
             self.release(dependents);
         } else {
             self.at(same).dependents.extend(dependents);

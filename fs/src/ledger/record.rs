@@ -6,7 +6,7 @@ use super::{Effect, Ledger, NodeIx, Phase, Place, RawUse};
 
 impl Ledger {
     pub(super) fn journal_ended(&mut self, ix: NodeIx) {
-        if let Some(row) = self.nodes[ix.0 as usize].row(|i| self.id_of(i)) {
+        if let Some(row) = self.nodes[ix].row(|i| self.id_of(i)) {
             self.effects.push(Effect::Ended(Box::new(row)));
         }
     }
@@ -15,7 +15,7 @@ impl Ledger {
         let Some(u) = self.runs.get(&run).and_then(|r| r.list.get(place)).cloned() else {
             return;
         };
-        let n = &self.nodes[u.node.0 as usize];
+        let n = &self.nodes[u.node];
         self.effects.push(Effect::Used(Box::new(RawUse {
             run,
             order: place as u64,
@@ -32,7 +32,7 @@ impl Ledger {
 
     /// A node's name, or what identifies its bytes, has changed: what the journal says of it would not be found again.
     pub(super) fn journal_place(&mut self, ix: NodeIx) {
-        let node = &self.nodes[ix.0 as usize];
+        let node = &self.nodes[ix];
         if node.phase == Phase::Open {
             return;
         }
@@ -47,7 +47,7 @@ impl Ledger {
             _ if authored => self.journal_ended(ix),
             _ => {}
         }
-        for (run, place) in self.nodes[ix.0 as usize].untold.clone() {
+        for (run, place) in self.nodes[ix].untold.clone() {
             self.journal_use(run, place);
         }
     }

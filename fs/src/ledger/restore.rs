@@ -5,7 +5,7 @@ use atlas_manifests::id::RunId;
 use atlas_manifests::rows::VersionRow;
 use atlas_manifests::vocabulary::{Closed, Cut, Kind, State};
 
-use super::node::{Authored, Node};
+use super::node::{Authored, Named, Node};
 use super::run::Use;
 use super::{Known, Ledger, NodeIx, Phase, RawUse};
 use crate::vfs::observer::FileKey;
@@ -154,6 +154,7 @@ impl Ledger {
             cut: row.cut.unwrap_or(Cut::Close),
             parent,
             copied,
+            named: Named::default(),
             created: row.parent.is_none(),
             doubtful: false,
         });

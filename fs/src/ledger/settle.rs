@@ -5,7 +5,7 @@ use atlas_manifests::statement::ManifestRef;
 use atlas_manifests::vocabulary::{Quiet, State};
 
 use super::endings::differs;
-use super::node::Node;
+use super::node::{Named, Node};
 use super::{Digested, Ledger, NodeIx, Phase, Ticket, Undigested};
 use crate::vfs::observer::FileKey;
 
@@ -16,7 +16,7 @@ impl Ledger {
     /// A digest arrived.
     pub fn digested(&mut self, ticket: Ticket, d: Digested) {
         let ix = ticket.node();
-        let Some(node) = self.nodes.get(ix.0 as usize) else {
+        let Some(node) = self.nodes.get(ix) else {
             return;
         };
         if node.authored.is_none() {
@@ -44,13 +44,13 @@ impl Ledger {
     }
 
     fn ended_digested(&mut self, ix: NodeIx, d: Digested) {
-        let node = &self.nodes[ix.0 as usize];
+        let node = &self.nodes[ix];
         let authored = node.authored.clone();
         if let Some(a) = &authored
             && a.doubtful
             && let Some(parent) = a.parent.map(|p| self.real(p))
         {
-            if self.nodes[parent.0 as usize].digests == Some(d.digests) {
+            if self.nodes[parent].digests == Some(d.digests) {
                 self.become_same(ix, parent, d.identity);
                 return;
             }
@@ -69,7 +69,7 @@ impl Ledger {
         node.types = d.types;
         node.phase = Phase::Waiting;
         self.name(ix);
-        if self.nodes[ix.0 as usize].excluded {
+        if self.nodes[ix].excluded {
             self.settle(ix, State::Excluded, None);
             return;
         }
@@ -85,8 +85,9 @@ impl Ledger {
     }
 
     fn proven_at_last(&mut self, ix: NodeIx, d: Digested) {
-        if self.nodes[ix.0 as usize].digests == Some(d.digests) {
-            let sealed = self.nodes[ix.0 as usize].phase == Phase::Settled(State::Sealed);
+        self.forgetting.held.remove(&ix);
+        if self.nodes[ix].digests == Some(d.digests) {
+            let sealed = self.nodes[ix].phase == Phase::Settled(State::Sealed);
             self.at(ix).quiet = Some(Quiet::Proven);
             self.at(ix).identity = Some(d.identity);
             if sealed {
@@ -95,7 +96,7 @@ impl Ledger {
             return;
         }
         // Somebody wrote after all: what was sealed stands, and a new version follows it.
-        let old = &self.nodes[ix.0 as usize];
+        let old = &self.nodes[ix];
         let mut next = Node::new(old.file, old.path.clone(), Phase::Digesting);
         next.excluded = old.excluded;
         next.authored.clone_from(&old.authored);
@@ -106,6 +107,7 @@ impl Ledger {
             a.ended = ended;
             a.parent = Some(ix);
             a.copied.clear();
+            a.named = Named::default();
         }
         self.at(ix).gone = true;
         self.tell(ix);
@@ -122,7 +124,8 @@ impl Ledger {
     /// Sealed while somebody could still write, and perhaps written since: a store into a mapped page that is dirty already shows
     /// in no time stamp, so the bytes have to be asked once more. Equal ones are the same version.
     fn changed_at_last(&mut self, ix: NodeIx, now: FileIdentity) {
-        let old = &self.nodes[ix.0 as usize];
+        self.forgetting.held.remove(&ix);
+        let old = &self.nodes[ix];
         let (key, same) = (old.file, old.identity == Some(now));
         let Some(file) = self.files.get(&key) else {
             return;
@@ -139,6 +142,7 @@ impl Ledger {
         if let Some(a) = &mut next.authored {
             a.parent = Some(ix);
             a.copied.clear();
+            a.named = Named::default();
             a.doubtful = true;
         }
         let next = self.add(next);
@@ -155,7 +159,7 @@ impl Ledger {
 
     /// What a version waits for: inputs before its cut, its parent, and what was copied into it, as far as they had ended before it.
     fn unsettled_inputs(&self, ix: NodeIx) -> Vec<NodeIx> {
-        let Some(a) = &self.nodes[ix.0 as usize].authored else {
+        let Some(a) = &self.nodes[ix].authored else {
             return Vec::new();
         };
         let mut out: Vec<NodeIx> = Vec::new();
@@ -176,9 +180,9 @@ impl Ledger {
         out.dedup();
         // Only for what has a lower number: a version that was held, used, and then written on has ended twice,
         // and two of those could wait for each other.
-        let own = self.nodes[ix.0 as usize].number();
+        let own = self.nodes[ix].number();
         out.retain(|n| {
-            let node = &self.nodes[n.0 as usize];
+            let node = &self.nodes[*n];
             *n != ix && !node.settled() && node.phase != Phase::Open && node.number() < own
         });
         out
@@ -187,7 +191,7 @@ impl Ledger {
     /// No digest will come from this attempt.
     pub fn undigested(&mut self, ticket: Ticket, why: Undigested) {
         let ix = ticket.node();
-        let Some(node) = self.nodes.get(ix.0 as usize) else {
+        let Some(node) = self.nodes.get(ix) else {
             return;
         };
         if let Undigested::Changed(now) = why
@@ -241,7 +245,7 @@ impl Ledger {
 
     /// A version that its writer closed can still be written: what changes now is still part of it.
     pub fn lingers(&mut self, ticket: Ticket) {
-        if let Some(node) = self.nodes.get_mut(ticket.node().0 as usize)
+        if let Some(node) = self.nodes.get_mut(ticket.node())
             && node.attempt == ticket.attempt()
             && node.authored.is_some()
         {
@@ -266,7 +270,7 @@ impl Ledger {
         let Some(ix) = f.current.map(|c| self.real(c)) else {
             return;
         };
-        if self.nodes[ix.0 as usize].identity == Some(*before) {
+        if self.nodes[ix].identity == Some(*before) {
             self.at(ix).identity = Some(now);
             self.tell(ix);
             self.journal_place(ix);
@@ -296,7 +300,7 @@ impl Ledger {
     /// A seal is durable.
     pub fn sealed(&mut self, ticket: Ticket, manifest: ManifestRef) {
         let ix = ticket.node();
-        let Some(node) = self.nodes.get(ix.0 as usize) else {
+        let Some(node) = self.nodes.get(ix) else {
             return;
         };
         if node.phase != Phase::Sealing || node.attempt != ticket.attempt() {
@@ -310,7 +314,7 @@ impl Ledger {
     /// A seal cannot be made, now or later.
     pub fn unsealable(&mut self, ticket: Ticket, why: String) {
         let ix = ticket.node();
-        let Some(node) = self.nodes.get(ix.0 as usize) else {
+        let Some(node) = self.nodes.get(ix) else {
             return;
         };
         if node.phase == Phase::Sealing && node.attempt == ticket.attempt() {
@@ -321,10 +325,7 @@ impl Ledger {
     /// The content is about to go, or is gone: without a digest it will never have one.
     pub(super) fn lose(&mut self, ix: NodeIx) {
         let ix = self.real(ix);
-        if matches!(
-            self.nodes[ix.0 as usize].phase,
-            Phase::Digesting | Phase::Held
-        ) {
+        if matches!(self.nodes[ix].phase, Phase::Digesting | Phase::Held) {
             self.name(ix);
             self.at(ix).attempt += 1;
             self.at(ix).gone = true;
@@ -338,9 +339,18 @@ impl Ledger {
 
     pub(super) fn settle(&mut self, ix: NodeIx, state: State, reason: Option<String>) {
         self.unsettled.remove(&ix);
+        let beat = self.forgetting.beat();
         let node = self.at(ix);
         node.phase = Phase::Settled(state);
         node.reason = reason;
+        let (file, held) = (node.file, node.quiet == Some(Quiet::Held));
+        if held && state == State::Sealed {
+            self.forgetting.held.insert(ix);
+        }
+        if let Some(file) = self.files.get_mut(&file) {
+            file.touched = beat;
+        }
+        let node = self.at(ix);
         let dependents = std::mem::take(&mut node.dependents);
         let undecided = node
             .authored
@@ -366,6 +376,13 @@ impl Ledger {
     }
 
     fn seal(&mut self, ix: NodeIx) {
+        let run = self.nodes[ix].authored.as_ref().filter(|a| a.inputs > 0);
+        if run.is_some_and(|a| !self.runs.contains_key(&a.run)) {
+            // It never comes to this while `busy` is asked first; but inputs are never left out in silence.
+            let why = "its run was forgotten before it was sealed";
+            self.settle(ix, State::Incomplete, Some(why.to_owned()));
+            return;
+        }
         let ticket = self.new_attempt(ix);
         self.unsettled.insert(ix);
         self.at(ix).phase = Phase::Sealing;

@@ -10,7 +10,7 @@ use atlas_manifests::set::Leaf;
 use atlas_manifests::statement::ManifestRef;
 use atlas_manifests::vocabulary::{Closed, Quiet, State};
 
-use super::{Digested, Effect, Flush, Ledger, Opening, Plan, Ticket, Undigested};
+use super::{Digested, Effect, Flush, Known, Ledger, Opening, Plan, Ticket, Undigested};
 use crate::caller::{Merge, Who};
 use crate::vfs::observer::{Access, FileKey, HandleId, Tgid};
 
@@ -77,6 +77,7 @@ pub(super) struct Bench {
     pub ledger: Ledger,
     clock: i128,
     handles: u64,
+    excluded: BTreeSet<u64>,
     /// Identity and content of each file.
     pub files: HashMap<u64, (FileIdentity, Vec<u8>)>,
     pub digests: Vec<(Ticket, u64, Option<FileIdentity>)>,
@@ -97,6 +98,7 @@ impl Bench {
             ledger: Ledger::new(NodeId([7; 16]), 1),
             clock: 1,
             handles: 0,
+            excluded: BTreeSet::new(),
             files: HashMap::new(),
             digests: Vec::new(),
             holds: Vec::new(),
@@ -161,6 +163,13 @@ impl Bench {
             .collect()
     }
 
+    /// The file's times change, and nobody tells.
+    pub(super) fn shift(&mut self, file: u64) {
+        if let Some((_, content)) = self.files.get(&file).cloned() {
+            self.put(file, &content);
+        }
+    }
+
     pub(super) fn identity(&self, file: u64) -> FileIdentity {
         self.files[&file].0
     }
@@ -177,6 +186,23 @@ impl Bench {
             ctime: 0,
         };
         let before = self.files.get(&file).map_or(absent, |f| f.0);
+        // The engine asks the index, which has every row.
+        let known = self
+            .rows
+            .values()
+            .filter(|_| !self.ledger.knows(key(file)))
+            .find(|r| r.identity == Some(before) && !r.gone)
+            .and_then(|r| {
+                Some(Known {
+                    node: r.node,
+                    path: r.path.clone()?,
+                    digests: r.digests?,
+                    manifest: r.manifest,
+                    media_type: r.media_type.clone(),
+                    state: r.state,
+                    set: None,
+                })
+            });
         self.ledger.opened(Opening {
             handle,
             file: key(file),
@@ -184,8 +210,8 @@ impl Bench {
             access,
             before,
             who: vec![by],
-            known: None,
-            excluded: false,
+            known,
+            excluded: self.excluded.contains(&file),
             code: false,
             inline: false,
         });
@@ -371,13 +397,20 @@ impl Bench {
         leaves.iter().filter_map(|l| l.digests).collect()
     }
 
-    pub(super) fn unlink(&mut self, file: u64) {
-        self.ledger.unlinked(
+    /// True when its digest is not wanted any more.
+    pub(super) fn unlink(&mut self, file: u64) -> bool {
+        let unwanted = self.ledger.unlinked(
             key(file),
             &PathBytes::from(format!("f{file}").as_str()),
             true,
         );
         self.collect();
+        unwanted
+    }
+
+    /// The configuration leaves this file out.
+    pub(super) fn exclude(&mut self, file: u64) {
+        self.excluded.insert(file);
     }
 }
 

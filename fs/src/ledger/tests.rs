@@ -451,3 +451,18 @@ fn a_file_emptied_by_an_open_for_reading_keeps_no_old_version() {
     b.settle();
     assert_eq!(b.state(1), Some(State::Empty));
 }
+
+#[test]
+fn an_excluded_file_that_is_deleted_is_not_digested_to_the_end() {
+    let mut b = Bench::new();
+    b.exclude(1);
+    b.write_file(1, b"lock", who(1, 0));
+    assert_eq!(b.state(1), Some(State::Excluded));
+    assert!(b.unlink(1), "its digest is called off");
+    b.exclude(2);
+    b.write_file(2, b"cache", who(1, 0));
+    b.read_file(2, who(2, 0));
+    assert!(!b.unlink(2), "somebody used it");
+    b.write_file(3, b"model", who(1, 0));
+    assert!(!b.unlink(3), "it is to be sealed");
+}
