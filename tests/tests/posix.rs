@@ -123,5 +123,6 @@ both! {
         mount.sh("for k in a b; do (for i in $(seq 500); do echo $k$i >> log; done) & done; wait; test $(wc -l < log) = 1000; test $(sort -u log | wc -l) = 1000").ok();
         mount.sync();
         mount.verify("log", 0);
+        assert_eq!(mount.status()["behind"], 0, "all of it came through the mount");
     }
 }

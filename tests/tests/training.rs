@@ -162,6 +162,16 @@ both! {
         assert!(text.contains("digits") && text.contains("model.safetensors"), "{text}");
     }
 
+    /// A corpus of source code is data: only a Python imports Python files.
+    fn python_files_that_another_program_reads_are_data(io) {
+        let lab = Lab::new();
+        lab.put("corpus/a.py", b"print(1)\n");
+        let mount = lab.mount(Options::new(io));
+        mount.sh("gzip -c corpus/a.py > corpus.gz").ok();
+        mount.sync();
+        assert_eq!(mount.lineage("corpus.gz").inputs(), names(["corpus/a.py"]));
+    }
+
     /// Ten thousand inputs are one epoch of a small data set: all of them are known, and the manifest stays below 8 KB.
     fn a_manifest_stays_small_with_many_inputs_and_forgets_none(io) {
         let lab = Lab::new();

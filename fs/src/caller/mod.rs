@@ -347,6 +347,17 @@ impl Callers {
         })
     }
 
+    /// True when what was last seen of this process is a Python: what others do with its modules is to read them.
+    pub fn is_python(&self, who: &Who) -> bool {
+        self.seen(who).is_some_and(|s| {
+            let exe = s.exe.as_ref().map(PathBytes::base_name);
+            [exe, Some(&s.comm[..])]
+                .into_iter()
+                .flatten()
+                .any(|name| name.starts_with(b"python") || name.starts_with(b"pypy"))
+        })
+    }
+
     /// A command goes on with the file that another had written to, because a shell gave it the same descriptor.
     pub fn write_on(&self, first: RunId, second: &Who) {
         self.registry().write_on(first, second);

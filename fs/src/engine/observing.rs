@@ -38,19 +38,21 @@ impl Engine {
         let path = PathBytes::from(o.path);
         let new = !lock(&self.ledger).knows(o.file);
         let fresh = new && !o.access.created && o.before.size > 0;
+        let who = self.who(o.caller, o.access.write);
+        let code = is_code(&path, || who.iter().any(|w| self.callers.is_python(w)));
         Opening {
             handle: o.handle,
             file: o.file,
             access: o.access,
             before: o.before,
-            who: self.who(o.caller, o.access.write),
+            who,
             known: if fresh {
                 self.known_identity(&o.before)
             } else {
                 None
             },
             excluded: (new || o.access.write) && self.exclusions.excluded(o.path),
-            code: is_code(&path),
+            code,
             inline: o.inline,
             path,
         }
@@ -88,11 +90,11 @@ impl Engine {
     }
 }
 
-/// Programs, libraries and modules by name; what is executed is told by the kernel.
-fn is_code(path: &PathBytes) -> bool {
-    const ENDINGS: [&[u8]; 3] = [b".py", b".pyc", b".so"];
+/// Libraries, and modules that `a Python` opens, by name; what is executed is told by the kernel.
+fn is_code(path: &PathBytes, a_python: impl FnOnce() -> bool) -> bool {
     let name = path.base_name();
-    ENDINGS.iter().any(|e| name.ends_with(e)) || name.windows(4).any(|w| w == b".so.")
+    let library = name.ends_with(b".so") || name.windows(4).any(|w| w == b".so.");
+    library || ([&b".py"[..], b".pyc"].iter().any(|e| name.ends_with(e)) && a_python())
 }
 
 impl Observer for Engine {

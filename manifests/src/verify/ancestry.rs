@@ -89,7 +89,37 @@ pub(super) enum Membership {
 #[derive(Debug)]
 struct Set {
     tree: SetTree,
-    leaves: Arc<Vec<Leaf>>,
+    leaves: Arc<Leaves>,
+}
+
+/// An input set, with the first place of each node that has a manifest there.
+#[derive(Debug)]
+struct Leaves {
+    list: Vec<Leaf>,
+    sealed: HashMap<NodeRef, usize>,
+}
+
+impl From<Vec<Leaf>> for Leaves {
+    fn from(list: Vec<Leaf>) -> Self {
+        let mut sealed = HashMap::new();
+        for (at, leaf) in list
+            .iter()
+            .enumerate()
+            .filter(|(_, l)| l.manifest.is_some())
+        {
+            sealed.entry(leaf.node).or_insert(at);
+        }
+        Self { list, sealed }
+    }
+}
+
+/// How far each set was looked at in one walk: all versions of a run share its beginning, which is looked at once.
+#[derive(Debug, Default)]
+struct Progress {
+    /// By the set's address, with the set, so that no other can come to lie there.
+    sets: HashMap<usize, (Arc<Leaves>, usize)>,
+    /// Leaves that a version passed over because they are itself, unfinished. To others they are inputs.
+    passed: HashMap<usize, Vec<usize>>,
 }
 
 #[derive(Debug, Clone)]
@@ -129,13 +159,14 @@ pub(super) fn walk(
     let mut seen: HashSet<Claim> = HashSet::new();
     let mut visited: HashSet<Sha256> = HashSet::new();
     let mut queue: VecDeque<Arc<Checked>> = VecDeque::new();
+    let mut progress = Progress::default();
     let mut here = Arc::new(Checked {
         statement: root.clone(),
         size: 0,
     });
     loop {
         let node = NodeRef::Version(here.statement.version);
-        let claims = match claims(shelf, &here.statement, memo) {
+        let claims = match claims(shelf, &here.statement, memo, &mut progress) {
             Ok(claims) => claims,
             Err(trouble) => return stop(found, &from, first, node, trouble),
         };
@@ -201,11 +232,12 @@ fn stop(
     found
 }
 
-/// Every input that a statement names: its ingredients, and every leaf of the set it commits to.
+/// Every input that a statement names and that was not looked at in this walk: its ingredients, and the leaves of the set it commits to.
 fn claims(
     shelf: &dyn Shelf,
     statement: &Statement,
     memo: &mut Memo,
+    progress: &mut Progress,
 ) -> Result<Vec<Claim>, Trouble> {
     let direct = statement
         .inputs
@@ -221,21 +253,45 @@ fn claims(
     let leaves = leaves(shelf, statement, memo)?;
     let count = usize::try_from(statement.input_set.size)
         .unwrap_or(usize::MAX)
-        .min(leaves.len());
+        .min(leaves.list.len());
     // A version that another process of its run read before it was finished stands in the run's set, and so in its own beginning of
-    // that set: as still open, without a manifest. That says nothing of where it came from.
+    // that set: as still open, without a manifest. That says nothing of where it came from. With one it would be its own ancestor.
     let own = NodeRef::Version(statement.version);
-    let set = leaves[..count]
-        .iter()
-        .filter(|leaf| leaf.node != own || leaf.manifest.is_some())
-        .map(|leaf| Claim {
+    if leaves.sealed.get(&own).is_some_and(|at| *at < count) {
+        return Err(Trouble::new("it names itself as its own input"));
+    }
+    let set = progress.next(&leaves, count, own).into_iter().map(|at| {
+        let leaf = &leaves.list[at];
+        Claim {
             node: leaf.node,
             digests: leaf.digests,
             manifest: leaf.manifest,
             size: None,
             state: leaf.state,
-        });
+        }
+    });
     Ok(direct.chain(set).collect())
+}
+
+impl Progress {
+    /// The places below `count` that were not looked at before, without those of `own`.
+    fn next(&mut self, leaves: &Arc<Leaves>, count: usize, own: NodeRef) -> Vec<usize> {
+        let address = Arc::as_ptr(leaves) as usize;
+        let (_, done) = self
+            .sets
+            .entry(address)
+            .or_insert_with(|| (Arc::clone(leaves), 0));
+        let fresh = *done..count.max(*done);
+        *done = fresh.end;
+        let passed = self.passed.entry(address).or_default();
+        passed.extend(fresh.clone().filter(|at| leaves.list[*at].node == own));
+        let owed = passed.extract_if(.., |at| *at < count && leaves.list[*at].node != own);
+        let owed: Vec<usize> = owed.collect();
+        fresh
+            .filter(|at| leaves.list[*at].node != own)
+            .chain(owed)
+            .collect()
+    }
 }
 
 /// The leaves of the set that the statement commits to, and perhaps later ones of the same run.
@@ -243,7 +299,7 @@ fn leaves(
     shelf: &dyn Shelf,
     statement: &Statement,
     memo: &mut Memo,
-) -> Result<Arc<Vec<Leaf>>, Trouble> {
+) -> Result<Arc<Leaves>, Trouble> {
     let head: SetHead = statement.input_set;
     let run = match &statement.origin {
         Origin::Run(run) => Some(run.id),
@@ -259,10 +315,10 @@ fn leaves(
         SetError::Shelf(e) => Trouble::from(e),
         other => Trouble::new(format!("its input set cannot be verified: {other}")),
     })?;
-    let leaves = Arc::new(leaves);
+    let leaves = Arc::new(Leaves::from(leaves));
     if let Some(run) = run {
         let mut tree = SetTree::new();
-        for leaf in leaves.iter() {
+        for leaf in &leaves.list {
             tree.push(leaf);
         }
         let set = Set {
@@ -387,5 +443,34 @@ pub(super) fn membership(
         Membership::Member
     } else {
         Membership::Foreign
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Blake3;
+    use crate::vocabulary::Kind;
+
+    #[test]
+    fn each_leaf_of_a_shared_set_is_looked_at_once_and_none_is_left_out() {
+        let node = |i: u8| NodeRef::Content(Blake3([i; 32]));
+        let leaf = |i: u8| Leaf {
+            node: node(i),
+            digests: None,
+            manifest: None,
+            kind: Kind::Opened,
+            state: State::Open,
+            process: 0,
+            tree: 0,
+        };
+        let leaves = Arc::new(Leaves::from((0..6).map(leaf).collect::<Vec<_>>()));
+        let mut progress = Progress::default();
+        assert_eq!(progress.next(&leaves, 4, node(2)), [0, 1, 3]);
+        assert_eq!(progress.next(&leaves, 3, node(2)), [0; 0], "itself, still");
+        assert_eq!(progress.next(&leaves, 2, node(9)), [0; 0], "not its input");
+        assert_eq!(progress.next(&leaves, 6, node(5)), [4, 2]);
+        assert_eq!(progress.next(&leaves, 6, node(0)), [5]);
+        assert_eq!(progress.next(&leaves, 6, node(1)), [0; 0]);
     }
 }
