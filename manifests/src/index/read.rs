@@ -183,7 +183,19 @@ pub(super) fn get<T: DeserializeOwned>(
     table.get(k)?.map(|v| parse(v.value())).transpose()
 }
 
-fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, redb::Error> {
+/// What a row begins with: a bit that a disk has changed is not believed.
+pub(super) fn check(json: &[u8]) -> [u8; 8] {
+    let mut out = [0; 8];
+    out.copy_from_slice(&blake3::hash(json).as_bytes()[..8]);
+    out
+}
+
+fn parse<T: DeserializeOwned>(row: &[u8]) -> Result<T, redb::Error> {
+    let json = row
+        .split_at_checked(8)
+        .filter(|(said, json)| *said == check(json))
+        .ok_or_else(|| redb::Error::Corrupted("a row is not what was written".to_owned()))?
+        .1;
     serde_json::from_slice(json)
         .map_err(|e| redb::Error::Corrupted(format!("a row cannot be parsed: {e}")))
 }

@@ -178,6 +178,32 @@ fn a_damaged_file_is_refused_or_answers_and_never_panics() {
     assert!(e.is_empty() || e.contains("doctor --rebuild"), "{e}");
 }
 
+/// Valid JSON that says something else: only a checksum tells.
+#[test]
+fn a_row_that_says_something_else_is_refused_and_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("i");
+    let index = Index::open(&path).unwrap();
+    index.write(&batch(vec![version(7, "shard-A")])).unwrap();
+    index.sync().unwrap();
+    drop(index);
+    let honest = fs::read(&path).unwrap();
+    let row = serde_json::to_vec(&version(7, "shard-A")).unwrap();
+    let at = honest.windows(row.len()).rposition(|w| w == row).unwrap();
+    let digit = row.iter().position(u8::is_ascii_digit).unwrap();
+    let mut bytes = honest;
+    bytes[at + digit] = if bytes[at + digit] == b'1' {
+        b'2'
+    } else {
+        b'1'
+    };
+    fs::write(&path, &bytes).unwrap();
+    let index = Index::open_read_only(&path).unwrap();
+    let answer = index.versions(&[node(7)]);
+    let e = answer.expect_err("a changed row was believed").to_string();
+    assert!(e.contains("damaged"), "{e}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]

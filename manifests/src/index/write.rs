@@ -6,7 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 use redb::{Durability, ReadableTable as _, Table, WriteTransaction};
 use serde::Serialize;
 
-use super::read::{get, keys};
+use super::read::{check, get, keys};
 use super::{
     BLAKE3, Batch, Db, IDENTITIES, Index, IndexError, META, PATHS, RUNS, SHA256, SYNC_EVERY, USERS,
     USES, VERSIONS, WRITTEN, Writer, damaged, guarded, key,
@@ -292,5 +292,6 @@ fn moved(mut row: VersionRow, from: &PathBytes, to: &PathBytes) -> VersionRow {
 }
 
 fn json(row: &impl Serialize) -> Result<Vec<u8>, redb::Error> {
-    serde_json::to_vec(row).map_err(|e| redb::Error::Corrupted(e.to_string()))
+    let text = serde_json::to_vec(row).map_err(|e| redb::Error::Corrupted(e.to_string()))?;
+    Ok([&check(&text)[..], &text].concat())
 }
