@@ -222,10 +222,7 @@ fn not_ours(
     state: &Path,
 ) -> Result<(), Failure> {
     if let Some(pid) = serving(state) {
-        return Err(Failure::other(format!(
-            "{} is mounted already by process {pid}: use that mount, or `atlas-fs umount` it first",
-            shown(source)
-        )));
+        return Err(taken(source, pid));
     }
     for (path, word) in [(point, "mount point"), (source, "source")] {
         if mountinfo::covering(mounts, path).is_some_and(|m| m.fs_type == mountinfo::FS_TYPE) {
@@ -236,6 +233,14 @@ fn not_ours(
         }
     }
     Ok(())
+}
+
+/// A state has one daemon, which after an unmount goes on until what is queued is sealed.
+pub(super) fn taken(source: &Path, pid: i32) -> Failure {
+    Failure::other(format!(
+        "{} is mounted already by process {pid}: use that mount, or `atlas-fs umount` it first (if that is done, wait: it seals what is queued)",
+        shown(source)
+    ))
 }
 
 /// The process that serves the control socket of this state.

@@ -10,7 +10,7 @@ use atlas_manifests::layout::Layout;
 use rustix::fs::Mode;
 use rustix::process::Resource;
 
-use super::checks::{Ground, examine};
+use super::checks::{Ground, examine, taken};
 use super::daemon::{Role, Server, split};
 use super::detach::{KernelMount, MountPoint as _};
 use super::lifecycle::{Door, Event, Life};
@@ -69,10 +69,7 @@ pub fn mount(
 fn unlocked(layout: &Layout, ground: &Ground) -> Result<(), Failure> {
     let node = layout.own_node().map_err(Failure::other)?;
     match node.and_then(|node| layout.holder(node)) {
-        Some(pid) => Err(Failure::other(format!(
-            "{} is mounted already by process {pid}: use that mount, or `atlas-fs umount` it first",
-            shown(&ground.source)
-        ))),
+        Some(pid) => Err(taken(&ground.source, pid)),
         None => Ok(()),
     }
 }
