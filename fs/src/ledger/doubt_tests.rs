@@ -27,6 +27,35 @@ fn a_touch_right_after_the_close_takes_neither_the_digest_nor_the_inputs_away() 
     assert_eq!(b.inputs(2), [Digests::of(b"data")]);
 }
 
+/// `write tmp; rename tmp out`, and somebody opens `out` before the rename has been told: its change time is another already.
+#[test]
+fn a_version_that_is_read_before_its_rename_was_told_is_sealed_and_is_what_was_read() {
+    for digested in [false, true] {
+        let mut b = Bench::new();
+        b.write_file(1, b"out", who(1, 0));
+        let node = b.row(1).unwrap().node;
+        if digested {
+            b.digest_one(0);
+        }
+        if let Some((identity, _)) = b.files.get_mut(&1) {
+            identity.ctime += 1000;
+        }
+        b.read_file(1, who(2, 0));
+        b.write_file(2, b"more", who(2, 0));
+        while !b.digests.is_empty() {
+            b.digest_one(0);
+        }
+        b.settle();
+        let row = b.row(1).unwrap();
+        assert_eq!((row.node, row.state), (node, State::Sealed));
+        assert_eq!(b.ledger.counts().behind, 0);
+        let (_, leaves) = b.sealed.last().unwrap();
+        let used: Vec<_> = leaves.iter().map(|l| (l.node, l.state)).collect();
+        assert_eq!(used, [(node, State::Sealed)]);
+        assert_eq!(b.inconsistencies(), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn who_reads_a_file_that_may_have_changed_is_told_of_what_it_turns_out_to_be() {
     let mut b = Bench::new();

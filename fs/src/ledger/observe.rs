@@ -96,9 +96,12 @@ impl Ledger {
         let (current, busy, excluded) = (file.current, file.writing.is_some(), file.excluded);
         if let Some(ix) = current.map(|c| self.real(c)) {
             let known = self.nodes[ix].identity;
-            // Who is about to write takes what only had its mode or its name changed for what it was; a reader's digest will tell.
+            // Who is about to write takes what only had its mode or its name changed for what it was; a reader's digest will tell, or
+            // the one that is on its way: a rename is told after others see it, and a version must not be lost to that.
+            let on_its_way = matches!(self.nodes[ix].phase, Phase::Digesting | Phase::Held);
             let named_anew = |k: FileIdentity| {
-                o.access.write && (k.size, k.mtime) == (o.before.size, o.before.mtime)
+                (o.access.write || on_its_way)
+                    && (k.size, k.mtime) == (o.before.size, o.before.mtime)
             };
             // What changes while a mapping outlives the close is part of the version still.
             let goes_on = self.nodes[ix].lingering && !self.nodes[ix].settled();

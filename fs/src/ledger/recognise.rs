@@ -21,7 +21,8 @@ impl Ledger {
         let latest = self.nodes.iter().rev().take(LATEST).map(|(at, _)| at);
         let same = held.into_iter().chain(latest).find(|at| {
             let n = &self.nodes[*at];
-            *at != ix && n.file == file && n.digests == Some(d.digests) && n.settled()
+            let told = n.settled() || Some(*at) == held;
+            *at != ix && n.file == file && n.digests == Some(d.digests) && told
         });
         if let Some(same) = same.map(|s| self.real(s)) {
             self.become_same(ix, same, d.identity);
@@ -144,7 +145,13 @@ impl Ledger {
         if self.nodes[same].settled() {
             self.release(dependents);
         } else {
-            self.at(same).dependents.extend(dependents);
+            // It waits by its own number, which is not that of a first sight: only who ended later waits for it.
+            let own = self.nodes[same].number();
+            let (later, others) = dependents
+                .into_iter()
+                .partition(|d| self.nodes[*d].number() > own);
+            self.at(same).dependents.extend::<Vec<_>>(later);
+            self.release(others);
         }
     }
 }
