@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::OFlags;
 
 use crate::digest::{Digests, Sha256};
-use crate::durable::{make_dir, sync_dir};
+pub use crate::durable::WriteOut;
+use crate::durable::{Written, make_dir_soon, publish};
 use crate::layout::Layout;
 use crate::shelf::{Object, Shelf, ShelfError};
 use crate::statement::{Sealed, Statement};
@@ -133,6 +134,7 @@ pub(crate) const fn limit(object: Object) -> u64 {
 pub struct Store {
     root: PathBuf,
     next_tmp: AtomicU64,
+    write_out: Option<WriteOut>,
 }
 
 impl Store {
@@ -146,7 +148,15 @@ impl Store {
         Self {
             root: root.to_owned(),
             next_tmp: AtomicU64::new(0),
+            write_out: None,
         }
+    }
+
+    /// With a way to write files out without a commit for each of them.
+    #[must_use]
+    pub fn writing_out(mut self, how: WriteOut) -> Self {
+        self.write_out = Some(how);
+        self
     }
 
     /// Keeps one object. Idempotent; durable when it returns.
@@ -160,18 +170,14 @@ impl Store {
         let mut written = Vec::with_capacity(items.len());
         let result = self.write_all(items, &mut written);
         if result.is_err() {
-            for (tmp, _, _) in &written {
-                let _ = fs::remove_file(tmp);
+            for w in &written {
+                let _ = fs::remove_file(&w.tmp);
             }
         }
         result
     }
 
-    fn write_all(
-        &self,
-        items: &[Item],
-        written: &mut Vec<(PathBuf, PathBuf, File)>,
-    ) -> Result<(), StoreError> {
+    fn write_all(&self, items: &[Item], written: &mut Vec<Written>) -> Result<(), StoreError> {
         let mut dirs = BTreeSet::new();
         for item in items {
             let kind = place(item.object);
@@ -181,33 +187,25 @@ impl Store {
                 dirs.insert(dir);
                 continue;
             }
-            make_dir(&self.root.join(kind.dir), kind.dir_mode).map_err(error(&dir))?;
-            make_dir(&self.root.join(kind.dir).join("sha256"), kind.dir_mode)
-                .map_err(error(&dir))?;
-            make_dir(&dir, kind.dir_mode).map_err(error(&dir))?;
+            if !dir.is_dir() {
+                let top = self.root.join(kind.dir);
+                for d in [&top, &top.join("sha256"), &dir] {
+                    make_dir_soon(d, kind.dir_mode, &mut dirs).map_err(error(d))?;
+                }
+            }
             let tmp = self.tmp_name(&to);
             let file = create(&tmp, kind.mode).map_err(error(&tmp))?;
-            written.push((tmp.clone(), to, file));
-            let (_, _, file) = written
-                .last_mut()
-                .unwrap_or_else(|| unreachable!("pushed just now"));
-            file.write_all(&item.bytes).map_err(error(&tmp))?;
+            written.push(Written { tmp, to, file });
+            if let Some(w) = written.last_mut() {
+                w.file.write_all(&item.bytes).map_err(error(&w.tmp))?;
+            }
             dirs.insert(dir);
         }
-        // All bytes are on their way before the first wait, so that one journal commit of the filesystem serves many.
-        for (tmp, _, file) in written.iter() {
-            file.sync_all().map_err(error(tmp))?;
-        }
-        for (tmp, to, _) in written.iter() {
-            fs::rename(tmp, to).map_err(error(to))?;
-        }
+        publish(written, &dirs, self.write_out).map_err(|(path, e)| error(&path)(e))?;
         for item in items {
             if let Some((asset, sealed_at)) = &item.about {
                 self.point(asset, &item.name, sealed_at)?;
             }
-        }
-        for dir in dirs {
-            sync_dir(&dir).map_err(error(&dir))?;
         }
         Ok(())
     }
@@ -221,7 +219,7 @@ impl Store {
     /// from the manifest and not synced by itself: `relink` makes all of them again.
     fn point(&self, asset: &Digests, manifest: &Sha256, sealed_at: &str) -> Result<(), StoreError> {
         for dir in self.asset_dirs(asset) {
-            make_dir(&dir, 0o755).map_err(error(&dir))?;
+            make_dir_soon(&dir, 0o755, &mut BTreeSet::new()).map_err(error(&dir))?;
             let to = dir.join(manifest.hex());
             if to.exists() {
                 continue;

@@ -12,6 +12,7 @@ use super::running::Running;
 use super::watch::Watch;
 use super::work::{After, Task, Worker};
 use super::{Job, Outcome};
+use crate::background;
 use crate::vfs::observer::{Backing, FileKey};
 
 /// The workers and what they know of. Stops when dropped.
@@ -243,8 +244,7 @@ impl Shared {
 
     /// A worker's life.
     fn serve(&self) {
-        // The job comes first. On Linux this is about the calling thread only; it needs no privilege and fails for nobody.
-        let _ = rustix::process::setpriority_process(None, WORKER_NICE);
+        background::give_way();
         let mut state = self.lock();
         while !state.stopping {
             if let Some(task) = state.queue.pop() {
@@ -334,6 +334,3 @@ impl Shared {
         }
     }
 }
-
-/// The niceness of a worker.
-const WORKER_NICE: i32 = 10;

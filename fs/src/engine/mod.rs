@@ -47,6 +47,7 @@ use self::register::Digesting;
 use self::scribe::Scribe;
 use self::statement::Frame;
 use self::turns::Turns;
+use crate::background;
 use crate::caller::{Callers, Who};
 use crate::config::LiveExclusions;
 use crate::digest::{ContentTree, DigestPool, Job};
@@ -123,7 +124,7 @@ impl Engine {
             .issue(options.instance)
             .map_err(|e| fail("authority", &e))?;
         let sealer = Sealer::new(key).map_err(|e| fail("signing key", &e))?;
-        let store = Arc::new(Store::open(&options.layout));
+        let store = Arc::new(Store::open(&options.layout).writing_out(background::write_out));
         let index = Arc::new(
             recovery::index(&options.layout, options.node, &store)
                 .map_err(|e| fail("index", &e))?,
@@ -193,6 +194,7 @@ impl Engine {
         let thread = std::thread::Builder::new()
             .name("atlas-scribe".into())
             .spawn(move || {
+                background::give_way();
                 // Upgraded once: the engine outlives its scribe, `stop` joins it.
                 if let Some(engine) = weak.upgrade() {
                     scribe.work(&engine, &inbox);
@@ -203,7 +205,10 @@ impl Engine {
         let facts = Arc::clone(&engine);
         let thread = std::thread::Builder::new()
             .name("atlas-facts".into())
-            .spawn(move || facts.facts.work())
+            .spawn(move || {
+                background::give_way();
+                facts.facts.work();
+            })
             .map_err(|e| fail("facts thread", &e))?;
         *lock(&engine.facts_thread) = Some(thread);
         let weak = Arc::downgrade(&engine);

@@ -236,7 +236,7 @@ fn not_ours(
 }
 
 /// A state has one daemon, which after an unmount goes on until what is queued is sealed.
-pub(super) fn taken(source: &Path, pid: i32) -> Failure {
+pub(super) fn taken(source: &Path, pid: impl std::fmt::Display) -> Failure {
     Failure::other(format!(
         "{} is mounted already by process {pid}: use that mount, or `atlas-fs umount` it first (if that is done, wait: it seals what is queued)",
         shown(source)
