@@ -343,6 +343,7 @@ impl Engine {
             self.step(|l| l.forget_run(run));
         }
         self.step(Ledger::beat);
+        self.turns.sweep();
         self.settle_journal();
     }
 

@@ -1,6 +1,7 @@
 //! The filesystem's reports, turned into ledger events: who it was, what was known, what is left out.
 
 use std::path::Path;
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use atlas_manifests::bytes::PathBytes;
@@ -82,6 +83,19 @@ impl Engine {
         self.step(|l| step(l, now));
     }
 
+    /// A file's turn, and how the file is then. Who `only_reads` waits a moment for a change that was announced and not told.
+    fn look(&self, file: FileKey, only_reads: bool) -> (MutexGuard<'_, ()>, Option<FileIdentity>) {
+        let turn = self.turns.of(file);
+        let now = self.backing.identity(file).ok();
+        // Asked after the look: a change is announced before it is made.
+        if !only_reads || !self.turns.is_changing(file) {
+            return (turn, now);
+        }
+        drop(turn);
+        self.turns.settled(file);
+        (self.turns.of(file), self.backing.identity(file).ok())
+    }
+
     /// Inline mode: follow what passes through a file that is being written.
     fn follow(&self, o: &Opened<'_>) {
         if o.access.created || o.access.truncate {
@@ -99,6 +113,7 @@ fn is_code(path: &PathBytes, a_python: impl FnOnce() -> bool) -> bool {
 
 impl Observer for Engine {
     fn before_change(&self, file: FileKey) {
+        self.turns.announce(file);
         if let Some(pool) = self.pool() {
             pool.cancel(file, LET_GO);
         }
@@ -111,22 +126,27 @@ impl Observer for Engine {
             self.trees.remove(&o.file);
         }
         self.handles.insert(o.handle, o.file);
+        let changes = o.access.write || o.access.truncate;
         let mut opening = self.opening(o);
         if o.access.write
             && let Some(who) = opening.who.first()
         {
             self.openers.insert(o.handle, *who);
         }
-        let _turn = self.turns.of(o.file);
+        let (turn, now) = self.look(o.file, !changes);
         if !o.access.truncate
             && !o.access.created
-            && let Ok(now) = self.backing.identity(o.file)
+            && let Some(now) = now
             && now != opening.before
         {
             opening.before = now;
             opening.known = None;
         }
         self.step(|l| l.opened(opening));
+        drop(turn);
+        if changes {
+            self.turns.told(o.file);
+        }
     }
 
     fn read(&self, handle: HandleId, _offset: u64, _bytes: &[u8]) {
@@ -215,6 +235,7 @@ impl Observer for Engine {
                 self.settle_journal();
             }
         }
+        self.turns.told(file);
     }
 
     fn copied(&self, from: HandleId, to: HandleId, _caller: Caller) {
@@ -222,6 +243,9 @@ impl Observer for Engine {
             self.trees.remove(&file);
         }
         self.step(|l| l.copied(from, to));
+        if let Some(file) = self.handles.get(&to).map(|f| *f) {
+            self.turns.told(file);
+        }
     }
 
     fn renamed(&self, from: &Path, to: &Path, replaced: Option<FileKey>, _caller: Caller) {

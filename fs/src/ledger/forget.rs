@@ -104,6 +104,8 @@ impl Ledger {
             if !keep {
                 dropped.push((*key, file.path.clone()));
             }
+            // Nothing but the file may point to what turned out to be another node.
+            file.current = file.current.map(|c| real(nodes, c));
             keep
         });
         for (key, path) in dropped {
@@ -202,8 +204,8 @@ mod tests {
     use atlas_manifests::digest::Digests;
     use atlas_manifests::vocabulary::Closed;
 
-    use super::super::Digested;
     use super::super::testing::{Bench, CREATE, READ, who};
+    use super::super::{Digested, Undigested};
     use super::*;
 
     #[test]
@@ -300,6 +302,39 @@ mod tests {
         assert_eq!(b.inputs(2), [Digests::of(b"in")]);
         b.ledger.rest();
         assert!(!b.ledger.busy(p.run));
+    }
+
+    /// Held, asked for its bytes again, found to be the same, and let go: the file's content is a node that is another one.
+    #[test]
+    fn a_file_whose_content_turned_out_to_be_an_older_node_can_still_be_opened_after_a_rest() {
+        let mut b = Bench::new();
+        let p = who(1, 0);
+        let handle = b.open(2, CREATE, p);
+        b.store(2, b"out");
+        b.flush(handle, 2, p, Closed::Explicit);
+        let ticket = b.holds.remove(0);
+        let held = Digested {
+            digests: Digests::of(b"out"),
+            quiet: Quiet::Held,
+            identity: b.identity(2),
+            media_type: "application/octet-stream".to_owned(),
+            types: Vec::new(),
+            known: None,
+        };
+        b.ledger.digested(ticket, held);
+        b.collect();
+        b.settle();
+        b.read_file(2, who(2, 0));
+        let now = b.identity(2);
+        b.ledger.undigested(ticket, Undigested::Changed(now));
+        b.collect();
+        b.settle();
+        b.release(handle, 2);
+        b.settle();
+        b.ledger.forget_run(p.run);
+        b.ledger.rest();
+        b.read_file(2, who(3, 0));
+        assert_eq!(b.state(2), Some(State::Sealed));
     }
 
     #[test]
