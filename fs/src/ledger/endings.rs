@@ -317,6 +317,7 @@ impl Ledger {
             .collect();
         let runs = self.runs.entry(who.run).or_default();
         runs.frozen = runs.frozen.max(inputs);
+        let near = runs.near.of(who.process, who.tree, inputs);
         let path = self.files.get(&w_file(self, w)).map(|f| f.path.clone());
         self.unsettled.insert(w.node);
         let ended = self.end_of(w.node);
@@ -340,6 +341,7 @@ impl Ledger {
             },
             parent,
             copied,
+            near,
             named: Named::default(),
             created: w.created,
             doubtful: false,

@@ -11,6 +11,7 @@ mod file;
 mod forget;
 mod merge;
 mod names;
+mod near;
 mod node;
 mod nodes;
 mod observe;

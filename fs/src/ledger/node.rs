@@ -81,6 +81,8 @@ pub(super) struct Authored {
     pub parent: Option<NodeIx>,
     /// Versions whose bytes the kernel copied into it.
     pub copied: Vec<NodeIx>,
+    /// Places of the uses before the cut that may be the nearest.
+    pub near: Vec<usize>,
     /// The names of both, once they are forgotten.
     pub named: Named,
     /// The file did not exist before the run made it.

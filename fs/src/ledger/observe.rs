@@ -9,6 +9,7 @@ use atlas_manifests::vocabulary::{Closed, Kind};
 
 use super::endings::differs;
 use super::file::{FileState, Handle, Writing};
+use super::near::Sort;
 use super::node::Node;
 use super::{Ledger, NodeIx, Opening, Phase};
 use crate::caller::Who;
@@ -164,14 +165,16 @@ impl Ledger {
                 .map(|w| w.who.run),
         };
         self.at(node).used = true;
+        let n = &self.nodes[node];
+        let sort = Sort::of(kind, n.manifest.is_some() || n.authored.is_some());
         if writer.is_some_and(|run| run != who.run) {
             self.at(node).shared = true;
         }
-        if let Some(place) = self
-            .runs
-            .entry(who.run)
-            .or_default()
-            .enter(who, node, kind, path, open)
+        if let Some(place) =
+            self.runs
+                .entry(who.run)
+                .or_default()
+                .enter(who, node, kind, path, (open, sort))
         {
             self.journal_use(who.run, place);
             self.tell_use(who.run, place);

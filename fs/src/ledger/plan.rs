@@ -10,8 +10,8 @@ use super::node::Node;
 use super::run::Use;
 use super::{Ledger, NodeIx, Plan, Ticket};
 
-/// So many of the latest uses are looked at for the nearest ones.
-const LATEST: usize = 4096;
+/// So many of the latest uses are looked at for the nearest ones where these are not known.
+const LATEST: usize = 1024;
 /// So many candidates are handed on; the sealer keeps as many as fit.
 const CANDIDATES: usize = 16;
 
@@ -108,7 +108,11 @@ impl Ledger {
             let cut = usize::try_from(a.inputs)
                 .unwrap_or(usize::MAX)
                 .min(uses.list.len());
-            for (at, u) in uses.list[..cut].iter().enumerate().rev().take(LATEST) {
+            // A run of an earlier life has nothing near; and of a cut long ago all that is near may have come later.
+            let few = a.near.len() < CANDIDATES;
+            let latest = cut.saturating_sub(if few { LATEST } else { 0 })..cut;
+            for at in a.near.iter().copied().filter(|at| *at < cut).chain(latest) {
+                let u = &uses.list[at];
                 let node = self.real(u.node);
                 let grade = if u.process == a.process {
                     Grade::SameProcess

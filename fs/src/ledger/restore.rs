@@ -154,6 +154,7 @@ impl Ledger {
             cut: row.cut.unwrap_or(Cut::Close),
             parent,
             copied,
+            near: Vec::new(),
             named: Named::default(),
             created: row.parent.is_none(),
             doubtful: false,

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::vocabulary::Kind;
 
+use super::near::{Near, Sort};
 use super::node::NodeIx;
 use crate::caller::Who;
 
@@ -38,6 +39,8 @@ pub(super) struct Uses {
     pub carried: usize,
     /// The largest cut of any version of the run: what stands before it is not changed any more.
     pub frozen: u64,
+    /// The latest, for those that a manifest names.
+    pub near: Near,
     seen: HashSet<(NodeIx, Kind, u32)>,
     processes: HashMap<(NodeIx, Kind, u32), u32>,
 }
@@ -55,7 +58,7 @@ impl Uses {
         node: NodeIx,
         kind: Kind,
         path: &PathBytes,
-        open: bool,
+        (open, sort): (bool, Sort),
     ) -> Option<usize> {
         // A use of a version that is still being written is entered again, under the same key, when the version ends.
         let key = (node, kind, who.process);
@@ -86,7 +89,9 @@ impl Uses {
             path: path.clone(),
             open,
         });
-        Some(self.list.len() - 1)
+        let place = self.list.len() - 1;
+        self.near.enter(who.process, who.tree, sort, node, place);
+        Some(place)
     }
 
     /// Bytes were seen to go: the use by `OPEN` becomes one by `READ` in place when no version's cut stands behind it.
