@@ -5,6 +5,7 @@ use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::{Kind, State};
 
 use super::node::Node;
+use super::settle::latest;
 use super::{Digested, Effect, Known, Ledger, NodeIx, Phase};
 use crate::caller::Who;
 use crate::vfs::observer::{FileKey, Tgid};
@@ -18,14 +19,15 @@ impl Ledger {
         let file = self.nodes[ix].file;
         let held = self.at(ix).before.take().map(|b| self.real(b));
         // What the file held before, when only its metadata had changed; or what an earlier life left.
-        let latest = self.nodes.iter().rev().take(LATEST).map(|(at, _)| at);
-        let same = held.into_iter().chain(latest).find(|at| {
+        let recent = self.nodes.iter().rev().take(LATEST).map(|(at, _)| at);
+        let same = held.into_iter().chain(recent).find(|at| {
             let n = &self.nodes[*at];
             let told = n.settled() || Some(*at) == held;
             *at != ix && n.file == file && n.digests == Some(d.digests) && told
         });
         if let Some(same) = same.map(|s| self.real(s)) {
-            self.become_same(ix, same, d.identity);
+            let now = latest(self.nodes[ix].identity, d.identity);
+            self.become_same(ix, same, now);
             return;
         }
         // What the file held before was known, and nobody was seen to write it since.
@@ -35,7 +37,7 @@ impl Ledger {
         let excluded = self.nodes[ix].excluded;
         let node = self.at(ix);
         node.digests = Some(d.digests);
-        node.identity = Some(d.identity);
+        node.identity = Some(latest(node.identity, d.identity));
         node.quiet = Some(d.quiet);
         node.media_type = Some(d.media_type);
         node.types = d.types;

@@ -51,7 +51,8 @@ impl Ledger {
             && let Some(parent) = a.parent.map(|p| self.real(p))
         {
             if self.nodes[parent].digests == Some(d.digests) {
-                self.become_same(ix, parent, d.identity);
+                let now = latest(self.nodes[ix].identity, d.identity);
+                self.become_same(ix, parent, now);
                 return;
             }
             self.lose(parent);
@@ -64,11 +65,16 @@ impl Ledger {
         }
         node.digests = Some(d.digests);
         node.quiet = Some(d.quiet);
-        node.identity = Some(d.identity);
+        // A rename under the lease: the next life must not look for what the file was before.
+        let now = latest(node.identity, d.identity);
+        let moved = node.identity.replace(now) != Some(now);
         node.media_type = Some(d.media_type);
         node.types = d.types;
         node.phase = Phase::Waiting;
         self.name(ix);
+        if moved {
+            self.journal_place(ix);
+        }
         if self.nodes[ix].excluded {
             self.settle(ix, State::Excluded, None);
             return;
@@ -88,8 +94,9 @@ impl Ledger {
         self.forgetting.held.remove(&ix);
         if self.nodes[ix].digests == Some(d.digests) {
             let sealed = self.nodes[ix].phase == Phase::Settled(State::Sealed);
-            self.at(ix).quiet = Some(Quiet::Proven);
-            self.at(ix).identity = Some(d.identity);
+            let node = self.at(ix);
+            node.quiet = Some(Quiet::Proven);
+            node.identity = Some(latest(node.identity, d.identity));
             if sealed {
                 self.seal(ix);
             }
@@ -390,6 +397,13 @@ impl Ledger {
             self.effects.push(super::Effect::Seal(Box::new(plan)));
         }
     }
+}
+
+/// What identifies a file by now: its digest may have been told of after a rename that came later.
+pub(super) fn latest(known: Option<FileIdentity>, digested: FileIdentity) -> FileIdentity {
+    known
+        .filter(|k| same_bytes(k, &digested) && k.ctime > digested.ctime)
+        .unwrap_or(digested)
 }
 
 /// A rename under a lease moves ctime and nothing else.

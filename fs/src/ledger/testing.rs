@@ -87,6 +87,8 @@ pub(super) struct Bench {
     pub uses: Vec<UseRow>,
     /// Versions that the next life would seal.
     pub journal: BTreeSet<String>,
+    /// What the version that was journaled last would be found by.
+    pub found_by: Option<FileIdentity>,
     pub leaves: HashMap<RunId, Vec<Leaf>>,
     /// Every plan that was sealed, with the leaves before its cut.
     pub sealed: Vec<(Plan, Vec<Leaf>)>,
@@ -106,6 +108,7 @@ impl Bench {
             rows: HashMap::new(),
             uses: Vec::new(),
             journal: BTreeSet::new(),
+            found_by: None,
             leaves: HashMap::new(),
             sealed: Vec::new(),
         }
@@ -161,6 +164,13 @@ impl Bench {
             .chain(unfinished.map(|r| format!("on its way for ever: {r:?}")))
             .chain(forgotten.map(|n| format!("ended, says the journal, and is not there: {n}")))
             .collect()
+    }
+
+    /// A rename of the file was told.
+    pub(super) fn refresh(&mut self, file: u64) {
+        let now = self.identity(file);
+        self.ledger.refreshed(key(file), now);
+        self.collect();
     }
 
     /// The file's times change, and nobody tells.
@@ -313,6 +323,7 @@ impl Bench {
                 Effect::Use(row) => self.uses.push(row),
                 Effect::Seal(plan) => self.plans.push(*plan),
                 Effect::Ended(row) => {
+                    self.found_by = row.identity;
                     self.journal.insert(row.node.to_string());
                 }
                 Effect::Withdrawn(version) => {

@@ -466,3 +466,23 @@ fn an_excluded_file_that_is_deleted_is_not_digested_to_the_end() {
     b.write_file(3, b"model", who(1, 0));
     assert!(!b.unlink(3), "it is to be sealed");
 }
+
+#[test]
+fn a_version_that_was_renamed_while_it_was_digested_is_found_after_a_crash() {
+    let mut b = Bench::new();
+    b.write_file(1, b"checkpoint", who(1, 0));
+    // rename(2) moves the change time, and the digest ends before anybody tells of the rename.
+    b.files.get_mut(&1).unwrap().0.ctime += 1;
+    b.digest_one(0);
+    assert_eq!(b.found_by, Some(b.identity(1)));
+    // The other way round: the rename is told, and then the digest of what was there before it.
+    b.write_file(2, b"checkpoint 2", who(1, 0));
+    let before = b.identity(2);
+    b.files.get_mut(&2).unwrap().0.ctime += 1;
+    let now = b.identity(2);
+    b.refresh(2);
+    b.files.get_mut(&2).unwrap().0 = before;
+    b.digest_one(0);
+    assert_eq!(b.row(2).unwrap().identity, Some(now));
+    assert_eq!(b.found_by, Some(now));
+}
