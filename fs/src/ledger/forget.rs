@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, HashSet};
 use atlas_manifests::id::RunId;
 use atlas_manifests::vocabulary::{Quiet, State};
 
+use super::Ledger;
 use super::file::FileState;
 use super::node::{Named, Node, NodeIx, Phase};
-use super::{Ledger, Nodes};
 
 /// Nothing is looked for below so many nodes.
 const FEW: usize = 8192;
@@ -100,12 +100,12 @@ impl Ledger {
         let (now, nodes) = (self.forgetting.beats, &self.nodes);
         self.files.retain(|key, file| {
             let keep =
-                stays(file, now) || file.current.is_some_and(|c| kept.contains(&real(nodes, c)));
+                stays(file, now) || file.current.is_some_and(|c| kept.contains(&nodes.real(c)));
             if !keep {
                 dropped.push((*key, file.path.clone()));
             }
             // Nothing but the file may point to what turned out to be another node.
-            file.current = file.current.map(|c| real(nodes, c));
+            file.current = file.current.map(|c| nodes.real(c));
             keep
         });
         for (key, path) in dropped {
@@ -189,13 +189,6 @@ fn stays(file: &FileState, now: u64) -> bool {
         || !file.readers.is_empty()
         || file.writing.is_some()
         || file.touched + REST > now
-}
-
-fn real(nodes: &Nodes, mut ix: NodeIx) -> NodeIx {
-    while let Some(Phase::Same(other)) = nodes.get(ix).map(|n| n.phase) {
-        ix = other;
-    }
-    ix
 }
 
 #[cfg(test)]

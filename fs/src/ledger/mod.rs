@@ -231,11 +231,8 @@ impl Ledger {
     }
 
     /// Follows what turned out to be the same content.
-    fn real(&self, mut ix: NodeIx) -> NodeIx {
-        while let Phase::Same(other) = self.nodes[ix].phase {
-            ix = other;
-        }
-        ix
+    fn real(&self, ix: NodeIx) -> NodeIx {
+        self.nodes.real(ix)
     }
 
     fn id_of(&self, ix: NodeIx) -> Option<NodeRef> {

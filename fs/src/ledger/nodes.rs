@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
 
-use super::node::{Node, NodeIx};
+use super::node::{Node, NodeIx, Phase};
 
 /// Nodes in the order in which they were added. Indexing panics for a forgotten one: `forget` keeps whatever anything points to.
 #[derive(Debug, Default)]
@@ -27,6 +27,14 @@ impl Nodes {
 
     pub(super) fn get_mut(&mut self, ix: NodeIx) -> Option<&mut Node> {
         self.known.get_mut(&ix).map(|n| &mut **n)
+    }
+
+    /// Follows what turned out to be the same content.
+    pub(super) fn real(&self, mut ix: NodeIx) -> NodeIx {
+        while let Some(Phase::Same(other)) = self.get(ix).map(|n| n.phase) {
+            ix = other;
+        }
+        ix
     }
 
     pub(super) fn len(&self) -> usize {

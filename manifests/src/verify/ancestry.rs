@@ -116,10 +116,19 @@ impl From<Vec<Leaf>> for Leaves {
 /// How far each set was looked at in one walk: all versions of a run share its beginning, which is looked at once.
 #[derive(Debug, Default)]
 struct Progress {
-    /// By the set's address, with the set, so that no other can come to lie there.
-    sets: HashMap<usize, (Arc<Leaves>, usize)>,
-    /// Leaves that a version passed over because they are itself, unfinished. To others they are inputs.
-    passed: HashMap<usize, Vec<usize>>,
+    /// By the set's address.
+    sets: HashMap<usize, Looked>,
+}
+
+/// What was looked at of one set.
+#[derive(Debug)]
+struct Looked {
+    /// Kept, so that no other can come to lie at its address.
+    _leaves: Arc<Leaves>,
+    /// All places below this, but for those that were passed over.
+    done: usize,
+    /// Places that a version passed over because they are itself, unfinished. To others they are inputs.
+    passed: Vec<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -276,21 +285,24 @@ fn claims(
 impl Progress {
     /// The places below `count` that were not looked at before, without those of `own`.
     fn next(&mut self, leaves: &Arc<Leaves>, count: usize, own: NodeRef) -> Vec<usize> {
-        let address = Arc::as_ptr(leaves) as usize;
-        let (_, done) = self
+        let looked = self
             .sets
-            .entry(address)
-            .or_insert_with(|| (Arc::clone(leaves), 0));
-        let fresh = *done..count.max(*done);
-        *done = fresh.end;
-        let passed = self.passed.entry(address).or_default();
-        passed.extend(fresh.clone().filter(|at| leaves.list[*at].node == own));
-        let owed = passed.extract_if(.., |at| *at < count && leaves.list[*at].node != own);
-        let owed: Vec<usize> = owed.collect();
-        fresh
-            .filter(|at| leaves.list[*at].node != own)
-            .chain(owed)
-            .collect()
+            .entry(Arc::as_ptr(leaves) as usize)
+            .or_insert_with(|| Looked {
+                _leaves: Arc::clone(leaves),
+                done: 0,
+                passed: Vec::new(),
+            });
+        let is_own = |at: &usize| leaves.list[*at].node == own;
+        let fresh = looked.done..count.max(looked.done);
+        looked.done = fresh.end;
+        let (itself, mut places): (Vec<usize>, Vec<usize>) = fresh.partition(is_own);
+        let owed = looked
+            .passed
+            .extract_if(.., |at| *at < count && !is_own(at));
+        places.extend(owed);
+        looked.passed.extend(itself);
+        places
     }
 }
 
