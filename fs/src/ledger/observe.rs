@@ -83,9 +83,7 @@ impl Ledger {
         });
         file.gone = false;
         file.touched = self.forgetting.beat();
-        if self.by_path.get(&o.path).is_none() {
-            self.by_path.insert(&o.path, o.file, &file.path);
-        }
+        self.placed(o.file, &o.path);
     }
 
     /// The content that was there before this open; digested unless somebody is about to change it.

@@ -263,21 +263,33 @@ impl Ledger {
         }
     }
 
-    /// Something around the bytes was changed through the mount, and no byte: they identify differently now, times included.
-    pub fn restated(&mut self, file: FileKey, before: &FileIdentity, now: FileIdentity) {
+    /// Something around the bytes was changed through the mount, and no byte: what identified them as `before` did so as `now` right
+    /// after, and does as `latest` when this is told.
+    pub fn restated(
+        &mut self,
+        file: FileKey,
+        before: &FileIdentity,
+        (now, latest): (FileIdentity, FileIdentity),
+    ) {
         let Some(f) = self.files.get_mut(&file) else {
             return;
         };
         if let Some(w) = &mut f.writing {
-            // touch(1) opens for writing and sets times: until then nothing had been written, and it still has not.
+            // touch(1) opens for writing and sets times: until then nothing had been written, and it still has not. What has been
+            // written since `now` counts.
             if !differs(&w.before, before) {
                 w.before = now;
             }
         }
+        let now = if f.writing.is_some() { now } else { latest };
         let Some(ix) = f.current.map(|c| self.real(c)) else {
             return;
         };
-        if self.nodes[ix].identity == Some(*before) {
+        // But for the change time, which a rename beside this moves too.
+        if self.nodes[ix]
+            .identity
+            .is_some_and(|i| same_bytes(&i, before))
+        {
             self.at(ix).identity = Some(now);
             self.tell(ix);
             self.journal_place(ix);

@@ -138,7 +138,7 @@ impl Bench {
         let (before, content) = self.files[&file].clone();
         self.put(file, &content);
         let now = self.identity(file);
-        self.ledger.restated(key(file), &before, now);
+        self.ledger.restated(key(file), &before, (now, now));
         self.collect();
     }
 
