@@ -1,0 +1,517 @@
+//! Random operations of several processes on the mount and on a plain directory: what they say, what they leave, and what the
+//! lineages say of them, against a model of our own. `ATLAS_MODEL_SEED` and `ATLAS_MODEL_STEPS` make it another or a longer one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use atlas_tests::lineage::Lineage;
+use atlas_tests::model::chance::Chance;
+use atlas_tests::model::crew::{Crew, Reply};
+use atlas_tests::model::truth::{Id, Opening, Truth};
+use atlas_tests::{Io, Lab, Mount, Options, User, both, files};
+use rustix::fs::OFlags;
+
+const WORKER: &str = env!("CARGO_BIN_EXE_atlas-test-worker");
+/// So many operations take about twenty seconds in a build for tests.
+const STEPS: usize = 4000;
+/// All that has ended is sealed so often in between.
+const QUIET_EVERY: usize = 400;
+/// Times of the two trees are taken one after the other.
+const APART: i128 = 60_000_000_000;
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+fn seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let any = now.map_or(1, |t| u64::from(t.subsec_nanos()) + t.as_secs() % 1000);
+    let seed = number("ATLAS_MODEL_SEED", any);
+    #[expect(clippy::print_stderr, reason = "shown with the failed test")]
+    {
+        eprintln!("ATLAS_MODEL_SEED={seed}");
+    }
+    seed
+}
+
+/// The two trees, and what is true of them.
+struct World<'a> {
+    mount: &'a Mount<'a>,
+    /// Below the mount, and the plain one.
+    through: PathBuf,
+    plain: PathBuf,
+    copies: PathBuf,
+    copied: usize,
+    truth: Truth,
+    /// Inodes of the plain tree and of the mount that are one file, with the times they were last seen to have.
+    same: BTreeMap<i128, Vec<i128>>,
+    done: Vec<String>,
+}
+
+/// How a name of the plain tree is before an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Was {
+    ino: i128,
+    size: u64,
+    nlink: u64,
+    file: bool,
+    link: bool,
+}
+
+impl World<'_> {
+    fn was(&self, name: &str, follow: bool) -> Option<Was> {
+        let path = self.plain.join(name);
+        let meta = if follow {
+            fs::metadata(path)
+        } else {
+            fs::symlink_metadata(path)
+        };
+        let meta = meta.ok()?;
+        Some(Was {
+            ino: i128::from(meta.ino()),
+            size: meta.size(),
+            nlink: meta.nlink(),
+            file: meta.is_file(),
+            link: meta.is_symlink(),
+        })
+    }
+
+    /// Keeps what a file of the plain tree holds now.
+    fn keep(copies: &Path, copied: &mut usize, from: &Path) -> usize {
+        *copied += 1;
+        let to = copies.join(format!("{copied:06}"));
+        fs::copy(from, to).expect("the plain file can be read");
+        *copied
+    }
+
+    fn fail(&self, why: &str) -> ! {
+        let from = self.done.len().saturating_sub(40);
+        panic!("{why}\nthe last operations:\n{}", self.done[from..].join("\n"));
+    }
+
+    /// One operation by one worker.
+    fn step(&mut self, crew: &mut Crew, by: usize, line: &str) {
+        self.truth.tick();
+        let words: Vec<&str> = line.split(' ').collect();
+        let name = words.get(1).copied().unwrap_or("");
+        let slot = name.parse::<u32>().ok();
+        let (target, own) = if slot.is_some() {
+            let path = if words[0] == "open" { words[2] } else { "" };
+            (self.was(path, true), None)
+        } else {
+            (self.was(name, true), self.was(name, false))
+        };
+        let replaced = matches!(words[0], "rename")
+            .then(|| self.was(words[2], false))
+            .flatten();
+        // What is there before: an open may be about to take it away.
+        let before = target
+            .filter(|t| t.file && t.size > 0 && self.truth.current(t.ino).is_none())
+            .filter(|_| matches!(words[0], "open"));
+        let given = before.map(|_| {
+            let path = self.plain.join(words[2]);
+            Self::keep(&self.copies, &mut self.copied, &path)
+        });
+        let closing = (words[0] == "close").then(|| {
+            let path = crew.workers[by].behind(slot.expect("a slot"));
+            let meta = fs::metadata(&path).expect("an open file");
+            meta.is_file()
+                .then(|| (path, i128::from(meta.ino()), meta.size()))
+        });
+        let closing = closing.flatten();
+        let kept = closing.as_ref().map(|(path, ..)| {
+            let mut any = || Self::keep(&self.copies, &mut self.copied, path);
+            any()
+        });
+        let run = crew.workers[by].run;
+        let replies = crew.workers[by].ask(line);
+        self.done.push(format!(
+            "{} {by} (run {run}): {line} -> {}",
+            self.done.len(),
+            replies[1].result
+        ));
+        self.compare(line, &replies);
+        let said = &replies[1];
+        if let Some((_, ino, size)) = closing {
+            self.truth.closed((by, slot.expect("a slot")), size, &mut || {
+                kept.expect("kept before")
+            });
+            self.await_release(ino);
+            return;
+        }
+        if !said.ok() {
+            return;
+        }
+        self.learn(by, run, &words, said, target, own, replaced, given);
+    }
+
+    /// What an operation that worked means.
+    #[expect(clippy::too_many_arguments, reason = "what was there before, in all its parts")]
+    fn learn(
+        &mut self,
+        by: usize,
+        run: usize,
+        words: &[&str],
+        said: &Reply,
+        target: Option<Was>,
+        own: Option<Was>,
+        replaced: Option<Was>,
+        given: Option<usize>,
+    ) {
+        let slot = || words[1].parse::<u32>().expect("a slot");
+        let handle = |word: &str| (by, word.parse::<u32>().expect("a slot"));
+        match words[0] {
+            "open" => {
+                let flags: u32 = words[3].parse().expect("flags");
+                let has = |flag: OFlags| flags & flag.bits() != 0;
+                if !said.seen.starts_with('f') {
+                    return;
+                }
+                let access = flags & 3;
+                let opening = Opening {
+                    handle: (by, slot()),
+                    run,
+                    ino: said.own[0],
+                    read: access != OFlags::WRONLY.bits(),
+                    write: access != OFlags::RDONLY.bits(),
+                    truncate: has(OFlags::TRUNC),
+                    created: target.is_none(),
+                    size: target.map_or(0, |t| t.size),
+                };
+                self.truth
+                    .opened(&opening, &mut || given.expect("kept before"));
+            }
+            "pwrite" | "write" | "dupwrite" if said.number() > 0 => {
+                self.truth.wrote(handle(words[1]));
+            }
+            "mapwrite" => self.truth.stored(handle(words[1])),
+            "ftruncate" | "fallocate" => self.truth.resized(handle(words[1])),
+            "copy" if said.number() > 0 => self.truth.copied(handle(words[1]), handle(words[3])),
+            "sendfile" if said.number() > 0 => self.truth.wrote(handle(words[3])),
+            "truncate" => {
+                let t = target.expect("it was there");
+                let size = words[2].parse().expect("a size");
+                let path = self.plain.join(words[1]);
+                let (copies, copied) = (self.copies.clone(), &mut self.copied);
+                self.truth
+                    .resized_by_name(t.ino, run, size, &mut || Self::keep(&copies, copied, &path));
+            }
+            "unlink" => {
+                let own = own.expect("it was there");
+                if own.file && own.nlink == 1 {
+                    self.truth.removed(own.ino);
+                }
+            }
+            "rename" => {
+                let exchange = words[3] == "2";
+                if let Some(over) = replaced
+                    && over.file
+                    && over.nlink == 1
+                    && !exchange
+                    && own.is_some_and(|o| o.ino != over.ino)
+                {
+                    self.truth.removed(over.ino);
+                }
+            }
+            _ => {}
+        }
+        let _ = own.is_some_and(|o| o.link);
+    }
+
+    fn compare(&mut self, line: &str, replies: &[Reply]) {
+        let (through, plain) = (&replies[0], &replies[1]);
+        let verb = line.split(' ').next().unwrap_or("");
+        if verb == "tmpfile" && plain.ok() {
+            // SEMANTICS 13.
+            if through.result != "E95" {
+                self.fail(&format!("{line}: {through:?}, and not EOPNOTSUPP"));
+            }
+            return;
+        }
+        if verb == "seek" && plain.seen.starts_with('d') {
+            // What offsets in a directory mean is every store's own affair.
+            return;
+        }
+        if (&through.result, &through.seen) != (&plain.result, &plain.seen) {
+            self.fail(&format!("{line}\nmount: {through:?}\nplain: {plain:?}"));
+        }
+        let (t, p) = (&through.own, &plain.own);
+        if p.is_empty() {
+            return;
+        }
+        if let Some(known) = self.same.get(&p[0])
+            && known[0] != t[0]
+            && known[3] == p[2]
+        {
+            self.fail(&format!("{line}: the mount shows another inode than before"));
+        }
+        if (t[1] - p[1]).abs() > APART || (t[2] - p[2]).abs() > APART {
+            self.fail(&format!("{line}: times differ\nmount: {t:?}\nplain: {p:?}"));
+        }
+        if let Some(known) = self.same.get(&p[0])
+            && known[0] == t[0]
+        {
+            // mtime, then ctime: they move here when they move there.
+            for (at, what) in [(1, "mtime"), (2, "ctime")] {
+                let (moved, moves) = (known[at] != t[at], known[at + 2] != p[at]);
+                if moved != moves && verb != "mapwrite" {
+                    self.fail(&format!(
+                        "{line}: {what} moved: {moved} through the mount, {moves} in the plain tree\n{known:?}\nmount: {t:?}\nplain: {p:?}"
+                    ));
+                }
+            }
+        }
+        self.same.insert(p[0], vec![t[0], t[1], t[2], p[1], p[2]]);
+    }
+
+    /// The kernel tells of a last close in the background: the next operation must not overtake it.
+    fn await_release(&self, ino: i128) {
+        if self.truth.is_written(ino) {
+            return;
+        }
+        let Some(name) = names(&self.plain).into_iter().find(|n| {
+            self.was(n, false).is_some_and(|w| w.ino == ino && w.file)
+        }) else {
+            std::thread::sleep(std::time::Duration::from_millis(3));
+            return;
+        };
+        let below = format!("w/{name}");
+        atlas_tests::wait::until(&format!("{name} is released"), || {
+            (self.mount.attribute(&below, "user.atlas.state").as_deref() != Some("open")).then_some(())
+        });
+    }
+}
+
+/// All names below a directory.
+fn names(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut queue = vec![root.to_path_buf()];
+    while let Some(dir) = queue.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let below = path.strip_prefix(root).expect("below").to_owned();
+            found.push(below.to_string_lossy().into_owned());
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                queue.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What a tree holds: kinds, modes, links and contents.
+fn tree(root: &Path) -> BTreeMap<String, String> {
+    let show = |name: &String| {
+        let path = root.join(name);
+        let meta = fs::symlink_metadata(&path).expect("it is there");
+        let mut line = format!("{:o} {} {}", meta.mode(), meta.uid(), meta.gid());
+        if meta.is_file() {
+            let sum = files::sha256sum(&path);
+            line.push_str(&format!(" {} {} {sum}", meta.nlink(), meta.size()));
+        } else if meta.is_symlink() {
+            let to = fs::read_link(&path).expect("a symlink");
+            line.push_str(&to.to_string_lossy());
+        }
+        line
+    };
+    names(root).into_iter().map(|n| (n.clone(), show(&n))).collect()
+}
+
+/// Contents that were kept, by number: SHA-256 as coreutils say.
+fn sums(copies: &Path) -> BTreeMap<usize, String> {
+    let mut found = BTreeMap::new();
+    let mut all: Vec<_> = fs::read_dir(copies).expect("own directory").flatten().collect();
+    all.sort_by_key(fs::DirEntry::path);
+    for part in all.chunks(500) {
+        let mut command = std::process::Command::new("sha256sum");
+        command.args(part.iter().map(fs::DirEntry::path));
+        let out = command.output().expect("coreutils are there");
+        for line in String::from_utf8_lossy(&out.stdout).lines() {
+            let (sum, path) = line.split_once("  ").expect("sum and name");
+            let name = path.rsplit('/').next().expect("a name");
+            found.insert(name.parse().expect("a number"), format!("sha256:{sum}"));
+        }
+    }
+    found
+}
+
+/// All that `atlasctl lineage` says, of every file and of every content that was ever closed.
+#[derive(Default)]
+struct Told {
+    /// SHA-256 of each node that has one.
+    nodes: BTreeMap<String, Option<String>>,
+    attested: BTreeSet<String>,
+    edges: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Told {
+    fn learn(&mut self, lineage: &Lineage) {
+        for (id, node) in &lineage.nodes {
+            self.nodes.insert(id.clone(), node.sha256.clone());
+            if node.attested {
+                self.attested.insert(id.clone());
+            }
+        }
+        for edge in &lineage.edges {
+            self.edges.entry(edge.from.clone()).or_default().insert(edge.to.clone());
+        }
+    }
+}
+
+fn check_lineages(world: &World<'_>, mount: &Mount<'_>) {
+    let truth = &world.truth;
+    let sums = sums(&world.copies);
+    let sum = |id: Id| truth.versions[id].copy.map(|c| sums[&c].clone());
+    let mut told = Told::default();
+    let mut live = 0;
+    for name in names(&world.plain) {
+        let Some(was) = world.was(&name, false).filter(|w| w.file && w.size > 0) else {
+            continue;
+        };
+        let Some(id) = truth.current(was.ino) else {
+            continue;
+        };
+        let path = format!("w/{name}");
+        let state = mount.attribute(&path, "user.atlas.state");
+        let wanted = if truth.versions[id].given { "unattested" } else { "sealed" };
+        assert_eq!(state.as_deref(), Some(wanted), "the state of {name}");
+        let json = mount.ctl(&["lineage", "--json", "--all", &path]).expect(0).json();
+        let lineage = Lineage::of(json);
+        assert_eq!(lineage.root().sha256, sum(id), "{name} is not what it was when it was closed");
+        assert_eq!(
+            lineage.root().sha256.as_deref(),
+            Some(&*files::sha256sum(&world.plain.join(&name))),
+            "{name} is not as it is"
+        );
+        told.learn(&lineage);
+        live += 1;
+    }
+    // Contents that went away since have proofs too.
+    let known: BTreeSet<String> = told.nodes.values().flatten().cloned().collect();
+    let ended = truth.versions.iter().filter(|v| v.ended);
+    let wanted: BTreeSet<&String> = ended.filter_map(|v| sums.get(&v.copy?)).collect();
+    for digest in wanted.into_iter().filter(|d| !known.contains(*d)) {
+        let answer = mount.ctl(&["lineage", "--json", "--all", digest]);
+        if answer.code == 0 {
+            told.learn(&Lineage::of(answer.json()));
+        }
+    }
+    let mut found = 0;
+    for id in told.attested.iter().filter(|id| id.starts_with("urn:atlas:v:")) {
+        let Some(digest) = &told.nodes[id] else {
+            continue;
+        };
+        let candidates: Vec<Id> = (0..truth.versions.len())
+            .filter(|v| truth.versions[*v].ended && sum(*v).as_ref() == Some(digest))
+            .collect();
+        assert!(!candidates.is_empty(), "{id} seals {digest}, which no file was at a close");
+        let empty = BTreeSet::new();
+        let edges = told.edges.get(id).unwrap_or(&empty);
+        let wrong: Vec<String> = candidates
+            .iter()
+            .filter_map(|v| differs(truth, &sum, *v, edges, &told))
+            .collect();
+        if wrong.len() == candidates.len() {
+            world.fail(&format!("{id} ({digest}):\n{}", wrong.join("\n")));
+        }
+        found += 1;
+    }
+    assert!(live > 0 && found > 20, "{live} files and {found} versions prove nothing");
+}
+
+/// Why these edges are not those of a version.
+fn differs(
+    truth: &Truth,
+    sum: &dyn Fn(Id) -> Option<String>,
+    id: Id,
+    edges: &BTreeSet<String>,
+    told: &Told,
+) -> Option<String> {
+    let v = &truth.versions[id];
+    let named: BTreeSet<String> = edges.iter().filter_map(|e| told.nodes[e].clone()).collect();
+    let nameless = edges.iter().filter(|e| told.nodes[*e].is_none()).count();
+    let may: BTreeSet<String> = v.inputs.iter().chain(&v.maybe).filter_map(|i| sum(*i)).collect();
+    let invented: Vec<_> = named.difference(&may).collect();
+    if !invented.is_empty() {
+        return Some(format!("version {id}: invented {invented:?} (true: {:?})", v.inputs));
+    }
+    // What ended and is still there has a digest; what was overwritten or removed may have gone before it had one.
+    let must = v.inputs.iter().filter(|i| {
+        let input = &truth.versions[**i];
+        (input.ended || input.given) && !input.lost
+    });
+    let missing: Vec<_> = must
+        .filter(|i| sum(**i).is_some_and(|s| !named.contains(&s)))
+        .collect();
+    if !missing.is_empty() {
+        return Some(format!("version {id}: misses {missing:?} (true: {:?})", v.inputs));
+    }
+    let lost = v.inputs.iter().filter(|i| {
+        let input = &truth.versions[**i];
+        (input.ended || input.given) && sum(**i).is_some_and(|s| !named.contains(&s))
+    });
+    let lost = lost.count();
+    (lost > nameless).then(|| format!("version {id}: {lost} inputs vanished, {nameless} are named without digest"))
+}
+
+both! {
+    /// Operations of five processes in three runs, one after the other: each says the same on the mount as on a plain directory, and the
+    /// lineages have the inputs that were opened and no others.
+    fn random_operations_are_those_of_a_plain_directory_and_their_lineages_are_true(io) {
+        let seed = seed();
+        let steps = usize::try_from(number("ATLAS_MODEL_STEPS", STEPS as u64)).expect("not so many");
+        let lab = Lab::new();
+        let (plain, copies) = (lab.scratch().join("plain"), lab.scratch().join("copies"));
+        for dir in [&plain, &copies] {
+            fs::create_dir(dir).expect("own directory");
+        }
+        std::os::unix::fs::chown(&plain, Some(65534), Some(65534)).expect("root may chown");
+        for (name, len) in [("a", 5000), ("b", 70_000), ("c", 1)] {
+            let bytes = files::noise(seed + len, usize::try_from(len).expect("small"));
+            lab.put(&format!("w/{name}"), &bytes);
+            fs::write(plain.join(name), bytes).expect("own directory");
+            std::os::unix::fs::chown(plain.join(name), Some(65534), Some(65534)).expect("root may chown");
+        }
+        let mount = lab.mount(Options::new(io));
+        let through = mount.path("w");
+        let runs = [(User::Nobody, 2), (User::Nobody, 1), (User::Root, 2)];
+        let mut crew = Crew::new(Path::new(WORKER), &lab.scratch(), &[through.clone(), plain.clone()], &runs);
+        let mut world = World {
+            mount: &mount,
+            through,
+            plain,
+            copies,
+            copied: 0,
+            truth: Truth::new(io == Io::Inline),
+            same: BTreeMap::new(),
+            done: Vec::new(),
+        };
+        let mut chance = Chance::new(seed);
+        for step in 0..steps {
+            let by = usize::try_from(chance.below(crew.workers.len() as u64)).expect("few");
+            let (used, free) = crew.workers[by].slots();
+            let line = chance.operation(&used, free, true);
+            world.step(&mut crew, by, &line);
+            if step % QUIET_EVERY == QUIET_EVERY - 1 {
+                mount.sync();
+            }
+        }
+        for by in 0..crew.workers.len() {
+            for slot in crew.workers[by].slots().0 {
+                world.step(&mut crew, by, &format!("close {slot}"));
+            }
+        }
+        crew.end();
+        mount.sync();
+        let (here, there, behind) = (tree(&world.through), tree(&world.plain), tree(&lab.behind("w")));
+        assert_eq!(here, there, "the trees differ");
+        assert_eq!(behind, there, "the backing tree differs");
+        assert_eq!(mount.status()["behind"], 0, "all of it came through the mount");
+        check_lineages(&world, &mount);
+        let verdict = mount.ctl(&["verify", "--recursive", "."]);
+        assert_eq!(verdict.code, 0, "{}", verdict.stdout);
+    }
+}
