@@ -44,7 +44,7 @@ impl Chance {
     }
 
     fn name(&mut self) -> &'static str {
-        if self.below(8) == 0 {
+        if self.below(24) == 0 {
             self.one(&DIRS)
         } else {
             self.one(&FILES)

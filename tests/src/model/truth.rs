@@ -85,6 +85,8 @@ pub struct Truth {
     /// Of each run, in order; with whether it is only possible.
     uses: BTreeMap<usize, Vec<(Id, bool)>>,
     step: usize,
+    /// What happened to versions: step, version, words.
+    story: Vec<(usize, Id, String)>,
 }
 
 impl Truth {
@@ -98,7 +100,19 @@ impl Truth {
             handles: BTreeMap::new(),
             uses: BTreeMap::new(),
             step: 0,
+            story: Vec::new(),
         }
+    }
+
+    fn tell(&mut self, id: Id, what: String) {
+        self.story.push((self.step, id, what));
+    }
+
+    /// What happened to these versions.
+    pub fn story(&self, of: &BTreeSet<Id>) -> String {
+        let told = self.story.iter().filter(|(_, id, _)| of.contains(id));
+        let lines = told.map(|(step, id, what)| format!("  step {step}: version {id} {what}\n"));
+        lines.collect()
     }
 
     /// Another operation.
@@ -117,6 +131,7 @@ impl Truth {
 
     fn use_it(&mut self, run: usize, id: Id, only_maybe: bool) {
         self.uses.entry(run).or_default().push((id, only_maybe));
+        self.tell(id, format!("is used by run {run}"));
     }
 
     /// The file with this inode; `content` keeps a copy of what a file that nobody wrote holds.
@@ -164,6 +179,7 @@ impl Truth {
             let version = self.version();
             let parent = self.files[at].current;
             self.versions[version].parent = parent;
+            self.tell(version, format!("begins in file {at} after {parent:?}"));
             self.files[at].writing = Some(Writing {
                 version,
                 parent,
@@ -265,6 +281,7 @@ impl Truth {
         let Some(w) = self.files[at].writing.take() else {
             return;
         };
+        self.tell(w.version, format!("is let go, dirty: {}", w.dirty));
         if !w.dirty || self.files[at].gone {
             return;
         }
@@ -282,6 +299,7 @@ impl Truth {
             v.copy = Some(content());
         }
         self.files[at].current = Some(w.version);
+        self.tell(w.version, format!("ends with {size} bytes, by run {run}, cut {cut} of its uses"));
         let file = &self.files[at];
         let still = file.readers.iter().map(|h| (self.handles[h].1, false));
         let lately = file.lately.iter().filter(|(_, then)| then + LATELY > self.step);
@@ -298,6 +316,11 @@ impl Truth {
         };
         let file = &mut self.files[at];
         file.gone = true;
+        let parts = (file.current, file.writing.as_ref().map(|w| w.version));
+        for id in [parts.0, parts.1].into_iter().flatten() {
+            self.tell(id, "loses its name".to_owned());
+        }
+        let file = &mut self.files[at];
         if let Some(id) = file.current {
             self.versions[id].lost = true;
         }
