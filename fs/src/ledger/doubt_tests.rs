@@ -2,10 +2,11 @@
 
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::digest::Digests;
+use atlas_manifests::id::NodeRef;
 use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::{Closed, Cut, Kind, State};
 
-use super::testing::{APPEND, Bench, CREATE, who};
+use super::testing::{APPEND, Bench, CREATE, UPDATE, who};
 use super::{RawUse, Restored};
 use crate::caller::Merge;
 
@@ -173,4 +174,24 @@ fn what_is_opened_after_the_last_write_that_was_seen_is_no_input() {
     b.settle();
     assert_eq!(b.inputs(3), [Digests::of(b"before")]);
     assert_eq!(b.row(3).unwrap().cut, Some(Cut::Write));
+}
+
+/// A rename moves ctime. Who then opens a file that somebody else has open for writing, and has not written, opens what was there
+/// before; and not what it becomes.
+#[test]
+fn a_rename_of_an_open_file_makes_nobody_a_reader_of_what_is_written_later() {
+    let mut b = Bench::new();
+    b.given(1, b"before");
+    let writer = b.open(1, UPDATE, who(1, 0));
+    b.shift_ctime(1);
+    b.refresh(1);
+    b.read_file(1, who(2, 0));
+    b.write_file(2, b"out", who(2, 0));
+    b.store(1, b"after");
+    b.close(writer, 1, who(1, 0));
+    b.settle();
+    let named: Vec<NodeRef> = b.leaves[&who(2, 0).run].iter().map(|l| l.node).collect();
+    let after = b.row(1).map(|r| r.node);
+    assert_eq!(named.len(), 1);
+    assert_ne!(Some(named[0]), after, "it was opened before");
 }

@@ -286,10 +286,14 @@ impl Ledger {
 
     /// The bytes identify differently now, though nobody was seen to write: a link count or a name changed.
     pub fn refreshed(&mut self, file: FileKey, now: FileIdentity) {
-        let Some(f) = self.files.get(&file) else {
+        let Some(f) = self.files.get_mut(&file) else {
             return;
         };
-        if f.writing.is_some() {
+        if let Some(w) = &mut f.writing {
+            // Until then nothing had been written: who opens it now still opens what was there before.
+            if !w.changed && (w.before.size, w.before.mtime) == (now.size, now.mtime) {
+                w.before = now;
+            }
             return;
         }
         let Some(ix) = f.current.map(|c| self.real(c)) else {
