@@ -235,6 +235,11 @@ impl Tree {
             }
             _ => {
                 let (whence, at): (u32, i64) = (w.number(), w.number());
+                // What an offset in a directory means is every store's own affair.
+                let kind = rustix::fs::fstat(fd)?.st_mode;
+                if rustix::fs::FileType::from_raw_mode(kind).is_dir() {
+                    return Ok("of a directory".to_owned());
+                }
                 let to = u64::try_from(at).unwrap_or(0);
                 let to = match whence {
                     0 => SeekFrom::Start(to),

@@ -264,10 +264,6 @@ impl World<'_> {
             }
             return;
         }
-        if verb == "seek" && plain.seen.starts_with('d') {
-            // What offsets in a directory mean is every store's own affair.
-            return;
-        }
         let holes = line.starts_with("seek ") && self.same_holes(line, through, plain);
         if !holes && (&through.result, &through.seen) != (&plain.result, &plain.seen) {
             self.fail(&format!("{line}\nmount: {through:?}\nplain: {plain:?}"));
@@ -438,6 +434,12 @@ fn check_lineages(world: &World<'_>, mount: &Mount<'_>) {
         let state = mount.attribute(&path, "user.atlas.state");
         let wanted = if truth.versions[id].given { "unattested" } else { "sealed" };
         assert_eq!(state.as_deref(), Some(wanted), "the state of {name}");
+        live += 1;
+        if truth.versions[id].given {
+            // Whether somebody had a reason to digest it is not asked here.
+            continue;
+        }
+        mount.verify(&path, 0);
         let lineage = mount.lineage(&path);
         assert_eq!(lineage.root().sha256, sum(id), "{name} is not what it was when it was closed");
         assert_eq!(
@@ -445,7 +447,6 @@ fn check_lineages(world: &World<'_>, mount: &Mount<'_>) {
             Some(&*files::sha256sum(&world.plain.join(&name))),
             "{name} is not as it is"
         );
-        live += 1;
     }
     // Each by itself: a walk shows no edge twice, and none that leads back to where it came from.
     let ended = truth.versions.iter().filter(|v| v.ended);
@@ -597,7 +598,7 @@ both! {
         assert_eq!(behind, there, "the backing tree differs");
         assert_eq!(mount.status()["behind"], 0, "all of it came through the mount");
         check_lineages(&world, &mount);
-        let verdict = mount.ctl(&["verify", "--recursive", "."]);
-        assert_eq!(verdict.code, 0, "{}", verdict.stdout);
+        let all = mount.ctl(&["verify", "--recursive", "."]);
+        assert!([0, 3].contains(&all.code), "{}", all.stdout);
     }
 }

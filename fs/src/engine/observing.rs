@@ -318,7 +318,7 @@ impl Engine {
     fn refresh(&self, file: Option<FileKey>) {
         let Some(file) = file else { return };
         let _turn = self.turns.of(file);
-        if lock(&self.ledger).file_identity(file).is_some()
+        if lock(&self.ledger).identifies(file)
             && let Ok(now) = self.backing.identity(file)
         {
             self.step(|l| l.refreshed(file, now));
