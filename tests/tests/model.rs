@@ -264,8 +264,9 @@ impl World<'_> {
             }
             return;
         }
-        let holes = line.starts_with("seek ") && self.same_holes(line, through, plain);
-        if !holes && (&through.result, &through.seen) != (&plain.result, &plain.seen) {
+        if (&through.result, &through.seen) != (&plain.result, &plain.seen)
+            && !(verb == "seek" && self.same_holes(line, through, plain))
+        {
             self.fail(&format!("{line}\nmount: {through:?}\nplain: {plain:?}"));
         }
         let (t, p) = (&through.own, &plain.own);
@@ -314,7 +315,12 @@ impl World<'_> {
             false => bytes.len(),
         };
         let (a, b) = (at(through), at(plain));
-        bytes[a.min(b)..a.max(b)].iter().all(|b| *b == 0)
+        let (from, mut to) = (a.min(b), a.max(b));
+        if whence == Some("4") {
+            // One tree has a hole here; where it ends is not said.
+            to = to.min((from / 4096 + 1) * 4096);
+        }
+        bytes[from..to.min(bytes.len())].iter().all(|b| *b == 0)
     }
 
     /// The kernel tells of a last close in the background: the next operation must not overtake it.
@@ -525,7 +531,11 @@ fn differs(
         (input.ended || input.given) && sum(**i).is_some_and(|s| !named.contains(&s))
     });
     let lost = lost.count();
-    (lost > nameless).then(|| format!("version {id}: {lost} inputs vanished, {nameless} are named without digest"))
+    (lost > nameless).then(|| {
+        let about = v.inputs.iter().copied().filter(|i| sum(*i).is_some_and(|s| !named.contains(&s)));
+        let story = truth.story(&about.chain([id]).collect());
+        format!("version {id}: {lost} inputs vanished, {nameless} are named without digest\n{story}")
+    })
 }
 
 both! {

@@ -6,7 +6,7 @@ use atlas_manifests::id::NodeRef;
 use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::{Closed, Cut, Kind, State};
 
-use super::testing::{APPEND, Bench, CREATE, UPDATE, who};
+use super::testing::{APPEND, Bench, CREATE, READ, REWRITE, UPDATE, who};
 use super::{RawUse, Restored};
 use crate::caller::Merge;
 
@@ -194,4 +194,44 @@ fn a_rename_of_an_open_file_makes_nobody_a_reader_of_what_is_written_later() {
     let after = b.row(1).map(|r| r.node);
     assert_eq!(named.len(), 1);
     assert_ne!(Some(named[0]), after, "it was opened before");
+}
+
+/// The kernel's copies are seen and plain writes are not: what is opened between the two is an input of what is written.
+#[test]
+fn what_is_opened_after_a_copy_is_an_input_of_what_is_written_after_it() {
+    let mut b = Bench::new();
+    b.given(1, b"copied");
+    b.given(2, b"read later");
+    let copied = b.open(1, READ, who(1, 0));
+    let out = b.open(3, CREATE, who(1, 0));
+    b.ledger.copied(copied, out);
+    b.read_file(2, who(1, 0));
+    b.store(3, b"both");
+    b.close(out, 3, who(1, 0));
+    b.settle();
+    assert_eq!(
+        b.inputs(3),
+        [Digests::of(b"copied"), Digests::of(b"read later")]
+    );
+}
+
+/// What was written into a file that has no name any more has no digest; but who reads it has not read what was there before.
+#[test]
+fn who_reads_on_in_a_removed_file_has_not_read_what_it_held_before() {
+    let mut b = Bench::new();
+    b.write_file(1, b"before", who(1, 0));
+    b.settle();
+    let before = b.row(1).unwrap().node;
+    let writer = b.open(1, REWRITE, who(1, 0));
+    let reader = b.open(1, READ, who(2, 0));
+    b.store(1, b"after");
+    b.unlink(1);
+    b.close(writer, 1, who(1, 0));
+    b.ledger.read(reader);
+    b.collect();
+    b.write_file(2, b"out", who(2, 0));
+    b.settle();
+    let leaves = &b.leaves[&who(2, 0).run];
+    assert!(!leaves.is_empty());
+    assert!(leaves.iter().all(|l| l.node != before), "{leaves:?}");
 }

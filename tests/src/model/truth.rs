@@ -190,6 +190,9 @@ impl Truth {
         }
         if empties {
             self.dirty(at);
+            if let Some(w) = &mut self.files[at].writing {
+                w.cut = None;
+            }
         }
     }
 
@@ -231,8 +234,7 @@ impl Truth {
 
     /// Its length or allocation was changed.
     pub fn resized(&mut self, handle: Handle) {
-        let (at, _) = self.handles[&handle];
-        self.dirty(at);
+        self.wrote(handle);
     }
 
     /// The kernel copied bytes.
