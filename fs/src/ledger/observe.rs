@@ -327,17 +327,13 @@ impl Ledger {
         let (Some(from), Some(to)) = (self.handles.get(&from), self.handles.get(&to)) else {
             return;
         };
-        let (from, to, seen) = (from.file, to.file, to.inline);
+        let (who, seen) = (to.who.first().copied(), to.inline);
+        let (from, to) = (from.file, to.file);
         let source = self.files.get(&from).and_then(|f| match &f.writing {
             Some(w) if w.changed && from != to => Some(w.node),
             _ => f.current,
         });
         let source = source.map(|s| self.real(s));
-        let who = self
-            .files
-            .get(&to)
-            .and_then(|f| f.writing.as_ref())
-            .map(|w| w.who);
         if let Some(s) = source
             && self.nodes[s].phase == Phase::Open
         {
