@@ -242,7 +242,9 @@ impl Observer for Engine {
         if let Some(file) = self.handles.get(&to).map(|f| *f) {
             self.trees.remove(&file);
         }
-        self.step(|l| l.copied(from, to));
+        let source = self.handles.get(&from).map(|f| *f);
+        let now = source.and_then(|f| self.backing.identity(f).ok());
+        self.step(|l| l.copied(from, to, now.as_ref()));
         if let Some(file) = self.handles.get(&to).map(|f| *f) {
             self.turns.told(file);
         }

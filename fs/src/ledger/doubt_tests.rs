@@ -204,7 +204,7 @@ fn what_is_opened_after_a_copy_is_an_input_of_what_is_written_after_it() {
     b.given(2, b"read later");
     let copied = b.open(1, READ, who(1, 0));
     let out = b.open(3, CREATE, who(1, 0));
-    b.ledger.copied(copied, out);
+    b.ledger.copied(copied, out, None);
     b.read_file(2, who(1, 0));
     b.store(3, b"both");
     b.close(out, 3, who(1, 0));
@@ -234,4 +234,27 @@ fn who_reads_on_in_a_removed_file_has_not_read_what_it_held_before() {
     let leaves = &b.leaves[&who(2, 0).run];
     assert!(!leaves.is_empty());
     assert!(leaves.iter().all(|l| l.node != before), "{leaves:?}");
+}
+
+/// Plain writes are not seen in passthrough; what is copied out of a file that is being written is not what it held before.
+#[test]
+fn what_is_copied_out_of_a_file_that_is_being_written_is_not_what_it_held_before() {
+    let mut b = Bench::new();
+    b.given(1, b"before");
+    b.read_file(1, who(3, 0));
+    b.settle();
+    let writer = b.open(1, UPDATE, who(1, 0));
+    b.store(1, b"growing");
+    let from = b.open(1, READ, who(2, 0));
+    let to = b.open(2, CREATE, who(2, 0));
+    let now = b.identity(1);
+    b.ledger.copied(from, to, Some(&now));
+    b.store(2, b"growing");
+    b.close(to, 2, who(2, 0));
+    b.close(writer, 1, who(1, 0));
+    b.settle();
+    let (plan, leaves) = b.sealed.iter().find(|(p, _)| p.run == who(2, 0).run).unwrap();
+    let before = Some(Digests::of(b"before"));
+    assert!(plan.inputs.iter().all(|i| i.digests != before), "{plan:?}");
+    assert!(leaves.iter().all(|l| l.digests != before), "{leaves:?}");
 }

@@ -322,15 +322,17 @@ impl Ledger {
         }
     }
 
-    /// The kernel copied bytes from one open file to another.
-    pub fn copied(&mut self, from: HandleId, to: HandleId) {
+    /// The kernel copied bytes from one open file to another; `now` is how the first one is, which may be written unseen.
+    pub fn copied(&mut self, from: HandleId, to: HandleId, now: Option<&FileIdentity>) {
         let (Some(from), Some(to)) = (self.handles.get(&from), self.handles.get(&to)) else {
             return;
         };
         let (who, seen) = (to.who.first().copied(), to.inline);
         let (from, to) = (from.file, to.file);
         let source = self.files.get(&from).and_then(|f| match &f.writing {
-            Some(w) if w.changed && from != to => Some(w.node),
+            Some(w) if from != to && (w.changed || now.is_some_and(|n| differs(&w.before, n))) => {
+                Some(w.node)
+            }
             _ => f.current,
         });
         let source = source.map(|s| self.real(s));
