@@ -3,4 +3,6 @@
 
 pub mod chance;
 pub mod crew;
+pub mod told;
+pub mod trees;
 pub mod truth;

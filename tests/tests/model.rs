@@ -2,15 +2,16 @@
 //! lineages say of them, against a model of our own. `ATLAS_MODEL_SEED` and `ATLAS_MODEL_STEPS` make it another or a longer one;
 //! `ATLAS_MODEL_LOG` names a file for all operations of one that failed, and `ATLAS_MODEL_REPLAY` one to be executed again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use atlas_tests::lineage::{Edge, Lineage};
 use atlas_tests::model::chance::Chance;
 use atlas_tests::model::crew::{Crew, Reply};
-use atlas_tests::model::truth::{Id, Opening, Truth};
+use atlas_tests::model::told;
+use atlas_tests::model::trees::{names, tree};
+use atlas_tests::model::truth::{Opening, Truth};
 use atlas_tests::{Io, Lab, Mount, Options, User, both, files};
 use rustix::fs::OFlags;
 
@@ -341,203 +342,6 @@ impl World<'_> {
     }
 }
 
-/// All names below a directory.
-fn names(root: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut queue = vec![root.to_path_buf()];
-    while let Some(dir) = queue.pop() {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let below = path.strip_prefix(root).expect("below").to_owned();
-            found.push(below.to_string_lossy().into_owned());
-            if entry.file_type().is_ok_and(|t| t.is_dir()) {
-                queue.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
-/// What a tree holds: kinds, modes, links and contents.
-fn tree(root: &Path) -> BTreeMap<String, String> {
-    let show = |name: &String| {
-        let path = root.join(name);
-        let meta = fs::symlink_metadata(&path).expect("it is there");
-        let mut line = format!("{:o} {} {}", meta.mode(), meta.uid(), meta.gid());
-        if meta.is_file() {
-            let sum = files::sha256sum(&path);
-            line.push_str(&format!(" {} {} {sum}", meta.nlink(), meta.size()));
-        } else if meta.is_symlink() {
-            let to = fs::read_link(&path).expect("a symlink");
-            line.push_str(&to.to_string_lossy());
-        }
-        line
-    };
-    names(root).into_iter().map(|n| (n.clone(), show(&n))).collect()
-}
-
-/// Contents that were kept, by number: SHA-256 as coreutils say.
-fn sums(copies: &Path) -> BTreeMap<usize, String> {
-    let mut found = BTreeMap::new();
-    let mut all: Vec<_> = fs::read_dir(copies).expect("own directory").flatten().collect();
-    all.sort_by_key(fs::DirEntry::path);
-    for part in all.chunks(500) {
-        let mut command = std::process::Command::new("sha256sum");
-        command.args(part.iter().map(fs::DirEntry::path));
-        let out = command.output().expect("coreutils are there");
-        for line in String::from_utf8_lossy(&out.stdout).lines() {
-            let (sum, path) = line.split_once("  ").expect("sum and name");
-            let name = path.rsplit('/').next().expect("a name");
-            found.insert(name.parse().expect("a number"), format!("sha256:{sum}"));
-        }
-    }
-    found
-}
-
-/// All that `atlasctl lineage` says, of every file and of every content that was ever closed.
-#[derive(Default)]
-struct Told {
-    /// SHA-256 of each node that has one.
-    nodes: BTreeMap<String, Option<String>>,
-    /// All that was said of it.
-    said: BTreeMap<String, String>,
-    attested: BTreeSet<String>,
-    edges: BTreeMap<String, BTreeSet<String>>,
-}
-
-impl Told {
-    fn learn(&mut self, lineage: &Lineage) {
-        for (id, node) in &lineage.nodes {
-            self.nodes.insert(id.clone(), node.sha256.clone());
-            self.said.insert(id.clone(), format!("{node:?}"));
-            if node.attested && lineage.json["roots"].to_string().contains(id) {
-                self.attested.insert(id.clone());
-            }
-        }
-        let roots = lineage.json["roots"].as_array().expect("a list");
-        let from_root = |e: &&Edge| roots.iter().any(|r| r.as_str() == Some(&*e.from));
-        for edge in lineage.edges.iter().filter(from_root) {
-            self.edges.entry(edge.from.clone()).or_default().insert(edge.to.clone());
-        }
-    }
-}
-
-fn check_lineages(world: &World<'_>, mount: &Mount<'_>) {
-    let truth = &world.truth;
-    let sums = sums(&world.copies);
-    let sum = |id: Id| truth.versions[id].copy.map(|c| sums[&c].clone());
-    let mut told = Told::default();
-    let mut live = 0;
-    for name in names(&world.plain) {
-        let Some(was) = world.was(&name, false).filter(|w| w.file && w.size > 0) else {
-            continue;
-        };
-        let Some(id) = truth.current(was.ino) else {
-            continue;
-        };
-        let path = format!("w/{name}");
-        let state = mount.attribute(&path, "user.atlas.state");
-        let wanted = if truth.versions[id].given { "unattested" } else { "sealed" };
-        assert_eq!(state.as_deref(), Some(wanted), "the state of {name}");
-        live += 1;
-        if truth.versions[id].given {
-            // Whether somebody had a reason to digest it is not asked here.
-            continue;
-        }
-        mount.verify(&path, 0);
-        let lineage = mount.lineage(&path);
-        assert_eq!(lineage.root().sha256, sum(id), "{name} is not what it was when it was closed");
-        assert_eq!(
-            lineage.root().sha256.as_deref(),
-            Some(&*files::sha256sum(&world.plain.join(&name))),
-            "{name} is not as it is"
-        );
-    }
-    // Each by itself: a walk shows no edge twice, and none that leads back to where it came from.
-    let ended = truth.versions.iter().filter(|v| v.ended);
-    let wanted: BTreeSet<&String> = ended.filter_map(|v| sums.get(&v.copy?)).collect();
-    for digest in wanted {
-        let answer = mount.ctl(&["lineage", "--json", "--all", "--depth", "1", digest]);
-        if answer.code == 0 {
-            told.learn(&Lineage::of(answer.json()));
-        }
-    }
-    let mut found = 0;
-    for id in told.attested.iter().filter(|id| id.starts_with("urn:atlas:v:")) {
-        let Some(digest) = &told.nodes[id] else {
-            continue;
-        };
-        let candidates: Vec<Id> = (0..truth.versions.len())
-            .filter(|v| truth.versions[*v].ended && sum(*v).as_ref() == Some(digest))
-            .collect();
-        assert!(!candidates.is_empty(), "{id} seals {digest}, which no file was at a close");
-        let empty = BTreeSet::new();
-        let edges = told.edges.get(id).unwrap_or(&empty);
-        let wrong: Vec<String> = candidates
-            .iter()
-            .filter_map(|v| differs(truth, &sum, *v, edges, &told))
-            .collect();
-        if wrong.len() == candidates.len() {
-            world.fail(&format!("{id} ({digest}):\n{}", wrong.join("\n")));
-        }
-        found += 1;
-    }
-    assert!(live > 0 && found > 0, "{live} files and {found} versions prove nothing");
-}
-
-/// What was said elsewhere of the contents that are missing.
-fn missing_nodes(missing: &[&Id], sum: &dyn Fn(Id) -> Option<String>, told: &Told) -> String {
-    let all = missing.iter().filter_map(|i| sum(**i));
-    let nodes = all.flat_map(|s| told.nodes.iter().filter(move |(_, d)| d.as_ref() == Some(&s)));
-    nodes.map(|(id, _)| format!("  known as {id}: {}\n", told.said[id])).collect()
-}
-
-/// Why these edges are not those of a version.
-fn differs(
-    truth: &Truth,
-    sum: &dyn Fn(Id) -> Option<String>,
-    id: Id,
-    edges: &BTreeSet<String>,
-    told: &Told,
-) -> Option<String> {
-    let v = &truth.versions[id];
-    let named: BTreeSet<String> = edges.iter().filter_map(|e| told.nodes[e].clone()).collect();
-    let nameless = edges.iter().filter(|e| told.nodes[*e].is_none()).count();
-    let may: BTreeSet<String> = v.inputs.iter().chain(&v.maybe).filter_map(|i| sum(*i)).collect();
-    let invented: Vec<_> = named.difference(&may).collect();
-    if !invented.is_empty() {
-        let mut about = BTreeSet::from([id]);
-        about.extend((0..truth.versions.len()).filter(|v| sum(*v).is_some_and(|s| invented.contains(&&s))));
-        let said = edges.iter().filter(|e| told.nodes[*e].as_ref().is_some_and(|d| invented.contains(&d)));
-        let said: Vec<String> = said.map(|e| format!("  {e}: {}\n", told.said[e])).collect();
-        return Some(format!("version {id}: invented\n{}{}", said.concat(), truth.story(&about)));
-    }
-    // What ended and is still there has a digest; what was overwritten or removed may have gone before it had one.
-    let must = v.inputs.iter().filter(|i| {
-        let input = &truth.versions[**i];
-        (input.ended || input.given) && !input.lost
-    });
-    let missing: Vec<_> = must
-        .filter(|i| sum(**i).is_some_and(|s| !named.contains(&s)))
-        .collect();
-    if !missing.is_empty() {
-        let about = missing.iter().copied().copied().chain([id]).collect();
-        let nameless: Vec<&String> = edges.iter().filter(|e| told.nodes[*e].is_none()).map(|e| &told.said[e]).collect();
-        return Some(format!("version {id}: misses {missing:?}, nameless: {nameless:?}\n{}{}", missing_nodes(&missing, sum, told), truth.story(&about)));
-    }
-    let lost = v.inputs.iter().filter(|i| {
-        let input = &truth.versions[**i];
-        (input.ended || input.given) && sum(**i).is_some_and(|s| !named.contains(&s))
-    });
-    let lost = lost.count();
-    (lost > nameless).then(|| {
-        let about = v.inputs.iter().copied().filter(|i| sum(*i).is_some_and(|s| !named.contains(&s)));
-        let story = truth.story(&about.chain([id]).collect());
-        format!("version {id}: {lost} inputs vanished, {nameless} are named without digest\n{story}")
-    })
-}
-
 both! {
     /// Operations of five processes in three runs, one after the other: each says the same on the mount as on a plain directory, and the
     /// lineages have the inputs that were opened and no others.
@@ -607,7 +411,9 @@ both! {
         assert_eq!(here, there, "the trees differ");
         assert_eq!(behind, there, "the backing tree differs");
         assert_eq!(mount.status()["behind"], 0, "all of it came through the mount");
-        check_lineages(&world, &mount);
+        if let Err(why) = told::check(&world.truth, &world.copies, &world.plain, &mount) {
+            world.fail(&why);
+        }
         let all = mount.ctl(&["verify", "--recursive", "."]);
         assert!([0, 3].contains(&all.code), "{}", all.stdout);
     }

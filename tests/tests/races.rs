@@ -308,6 +308,84 @@ both! {
         ).ok();
         race.sealed_as_they_are(&["out0", "out4", "out9"]);
     }
+
+    /// A file with names is never said to be gone, whichever other name of it somebody takes away.
+    fn a_link_beside_the_removal_of_another_name_finds_its_file(io) {
+        let lab = Lab::new();
+        let race = Race::new(&lab, io);
+        race.job(
+            "put('f', b'linked')\n[os.mkdir(f'd{w}') for w in range(4)]\npids = []\nfor w in range(4):\n    pid = os.fork()\n    if pid == 0:\n        for i in range(1500):\n            os.link('f', f'd{w}/l'); os.stat('f'); os.unlink(f'd{w}/l')\n        os._exit(0)\n    pids.append(pid)\n\
+             assert all(os.waitpid(p, 0)[1] == 0 for p in pids)",
+        ).ok();
+        race.sealed_as_they_are(&["f"]);
+    }
+
+    /// Times that are set while the file gets its final name are changed through the mount, and nobody has changed it behind it.
+    fn times_that_are_set_beside_a_rename_are_no_change_behind_the_mount(io) {
+        let lab = Lab::new();
+        let race = Race::new(&lab, io);
+        race.job(
+            "pid = os.fork()\nif pid == 0:\n    while not os.path.exists('done.lock'):\n        for i in range(150):\n            for n in (f'f{i}', f't{i}'):\n                try: os.utime(n, (i, time.time()))\n                except FileNotFoundError: pass\n    os._exit(0)\n\
+             for i in range(150):\n    put(f't{i}', big(i, 1 << 17))\n    for k in range(3): os.rename(f't{i}', f'f{i}'); os.rename(f'f{i}', f't{i}')\n    os.rename(f't{i}', f'f{i}')\n\
+             open('done.lock', 'w').close(); assert os.waitpid(pid, 0)[1] == 0",
+        ).ok();
+        let names: Vec<String> = (0..150).map(|i| format!("f{i}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).step_by(7).collect();
+        race.sealed_as_they_are(&names);
+    }
+
+    /// A database opens its file again for writing before it was digested, and keeps it open for days: what was closed is sealed all the same.
+    fn a_closed_version_that_a_new_writer_holds_and_does_not_write_is_sealed(io) {
+        let lab = Lab::new();
+        let race = Race::new(&lab, io);
+        let job = race.job(
+            "fill(); put('f', big(1)); fd = os.open('f', os.O_RDWR); print('open again', flush=True)\nwhile not os.path.exists('go.lock'): time.sleep(0.02)\n\
+             os.pwrite(fd, b'more', 0); data = b'more' + big(1)[4:]; held(data); os.close(fd)",
+        ).start();
+        job.says("open again");
+        atlas_tests::wait::until("the first version is sealed", || race.sealed().len().ge(&2).then_some(()));
+        race.nothing_invented();
+        fs::write(race.mount.path("go.lock"), "").unwrap();
+        job.wait().expect(0);
+        race.sealed_as_they_are(&["f"]);
+        let lineage = race.mount.lineage("f");
+        let mut before = lineage.edges.iter().filter(|e| e.from == lineage.root);
+        assert!(before.any(|e| lineage.nodes[&e.to].attested), "what was closed first is known: {}", lineage.json);
+    }
+
+    /// Nothing tells the daemon of plain writes in passthrough: what was opened after a copy, and before such a write, is an input too.
+    fn what_is_opened_between_a_copy_and_a_write_is_an_input(io) {
+        let lab = Lab::new();
+        let race = Race::new(&lab, io);
+        race.given("one", &files::noise(1, 8192));
+        race.given("two", &files::noise(2, 8192));
+        race.job(
+            "a = os.open('one', os.O_RDONLY); out = os.open('out', os.O_RDWR | os.O_CREAT); os.copy_file_range(a, out, 8192)\n\
+             b = os.open('two', os.O_RDONLY); data = os.read(b, 8192); os.pwrite(out, data, 8192); held(os.pread(out, 16384, 0)); os.close(out)",
+        ).ok();
+        race.sealed_as_they_are(&["out"]);
+        assert_eq!(race.mount.lineage("out").inputs(), atlas_tests::lineage::names(["one", "two"]));
+    }
+
+    /// What is copied out of a file that somebody is writing is what it becomes, and not what it held before.
+    fn what_is_copied_out_of_a_growing_file_is_not_what_it_held_before(io) {
+        let lab = Lab::new();
+        let race = Race::new(&lab, io);
+        race.job("put('log', b'before')").ok();
+        race.mount.sync();
+        let before = race.mount.lineage("log").root;
+        let writer = race.job(
+            "fd = os.open('log', os.O_RDWR); os.pwrite(fd, b'growing', 0); print('written', flush=True)\nwhile not os.path.exists('go.lock'): time.sleep(0.02)\nheld(b'growing'); os.close(fd)",
+        ).start();
+        writer.says("written");
+        race.job("a = os.open('log', os.O_RDONLY); out = os.open('out', os.O_WRONLY | os.O_CREAT); assert os.copy_file_range(a, out, 7) == 7; held(b'growing'); os.close(out)").ok();
+        fs::write(race.mount.path("go.lock"), "").unwrap();
+        writer.wait().expect(0);
+        race.sealed_as_they_are(&["log", "out"]);
+        let lineage = race.mount.lineage("out");
+        assert!(lineage.edges.iter().all(|e| e.from != lineage.root || e.to != before), "{}", lineage.json);
+        assert_eq!(lineage.inputs(), atlas_tests::lineage::names(["log"]));
+    }
 }
 
 /// Another file takes the place behind the mount, or bytes change there, while the digest runs: whatever was sealed is not what is there now,

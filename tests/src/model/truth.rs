@@ -38,6 +38,8 @@ struct Writing {
     copied: BTreeSet<Id>,
     /// Which run wrote last as far as the daemon sees writes, and how much it had used by then.
     cut: Option<(usize, usize)>,
+    /// How much each run had used when bytes were stored through a map, and nobody can say through whose descriptor they came.
+    unsure: Option<BTreeMap<usize, usize>>,
 }
 
 #[derive(Debug, Default)]
@@ -186,6 +188,7 @@ impl Truth {
                 dirty: false,
                 copied: BTreeSet::new(),
                 cut: None,
+                unsure: None,
             });
         }
         if empties {
@@ -201,6 +204,7 @@ impl Truth {
             return;
         };
         w.dirty = true;
+        w.unsure = None;
         if let Some(parent) = w.parent {
             self.versions[parent].lost = true;
         }
@@ -226,8 +230,11 @@ impl Truth {
             self.wrote(handle);
         } else {
             self.dirty(at);
+            let used = self.uses.iter().map(|(run, u)| (*run, u.len()));
+            let used = self.sees_writes.then(|| used.collect());
             if let Some(w) = &mut self.files[at].writing {
                 w.cut = None;
+                w.unsure = used;
             }
         }
     }
@@ -291,9 +298,12 @@ impl Truth {
         let seen = w.cut.filter(|(by, _)| *by == run).map(|(_, n)| n);
         let cut = seen.unwrap_or(all.len());
         let v = &mut self.versions[w.version];
-        v.inputs = all[..cut].iter().filter(|u| !u.1).map(|u| u.0).collect();
+        let sure = w.unsure.map_or(cut, |u| u.get(&run).copied().unwrap_or(0));
+        let must = |at: usize, only_maybe: bool| at < sure && !only_maybe;
+        let used = all[..cut].iter().enumerate();
+        v.inputs = used.clone().filter(|(at, u)| must(*at, u.1)).map(|(_, u)| u.0).collect();
+        v.maybe = used.filter(|(at, u)| !must(*at, u.1)).map(|(_, u)| u.0).collect();
         v.inputs.extend(w.copied);
-        v.maybe = all[..cut].iter().filter(|u| u.1).map(|u| u.0).collect();
         v.inputs.extend(w.parent);
         v.inputs.remove(&w.version);
         v.ended = size > 0;
