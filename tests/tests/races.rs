@@ -348,7 +348,8 @@ both! {
         fs::write(race.mount.path("go.lock"), "").unwrap();
         job.wait().expect(0);
         race.sealed_as_they_are(&["f"]);
-        let lineage = race.mount.lineage("f");
+        let lineage = race.mount.ctl(&["lineage", "--json", "--all", "f"]).expect(0).json();
+        let lineage = atlas_tests::Lineage::of(lineage);
         let mut before = lineage.edges.iter().filter(|e| e.from == lineage.root);
         assert!(before.any(|e| lineage.nodes[&e.to].attested), "what was closed first is known: {}", lineage.json);
     }

@@ -122,7 +122,8 @@ impl Observer for Engine {
     fn opened(&self, o: &Opened<'_>) {
         if o.access.write && o.inline {
             self.follow(o);
-        } else if o.access.write {
+        } else if o.access.write || o.access.truncate {
+            // open(O_RDONLY | O_TRUNC) writes nothing, and takes everything away.
             self.trees.remove(&o.file);
         }
         self.handles.insert(o.handle, o.file);
