@@ -433,10 +433,7 @@ fn list(dir: &Path) -> io::Result<String> {
         let entry = entry?;
         let same = fs::symlink_metadata(entry.path()).map(|m| m.ino());
         let agrees = same.is_ok_and(|ino| ino == std::os::unix::fs::DirEntryExt::ino(&entry));
-        names.push(format!(
-            "{}:{agrees}",
-            entry.file_name().to_string_lossy()
-        ));
+        names.push(format!("{}:{agrees}", entry.file_name().to_string_lossy()));
     }
     names.sort();
     let mut text = String::new();

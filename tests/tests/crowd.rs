@@ -23,7 +23,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 both! {
     /// Nothing hangs, nothing is lost, and no name is said to lead to what it does not lead to.
     fn what_many_processes_leave_is_the_backing_tree_and_is_sealed_as_it_is(io) {
-        let seed = number("ATLAS_MODEL_SEED", u64::from(std::process::id()));
+        let seed = number("ATLAS_MODEL_SEED", 1);
         #[expect(clippy::print_stderr, reason = "shown with the failed test")]
         {
             eprintln!("ATLAS_MODEL_SEED={seed}");
@@ -37,7 +37,7 @@ both! {
         let mount = lab.mount(Options::new(io));
         let through = mount.path("w");
         let runs = [(User::Nobody, 2), (User::Nobody, 2), (User::Root, 2)];
-        let mut crew = Crew::new(Path::new(WORKER), &lab.scratch(), &[through.clone()], &runs);
+        let mut crew = Crew::new(Path::new(WORKER), &lab.scratch(), std::slice::from_ref(&through), &runs);
         std::thread::scope(|s| {
             for (n, worker) in crew.workers.iter_mut().enumerate() {
                 s.spawn(move || {

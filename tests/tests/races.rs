@@ -92,7 +92,10 @@ impl<'a> Race<'a> {
         let (held, sealed) = (self.held(), self.sealed());
         assert!(!sealed.is_empty(), "nothing was sealed: nothing is proven");
         let invented: Vec<_> = sealed.difference(&held).collect();
-        assert!(invented.is_empty(), "sealed, and never held at a close: {invented:?}");
+        assert!(
+            invented.is_empty(),
+            "sealed, and never held at a close: {invented:?}"
+        );
     }
 
     /// These files are sealed as they are, and only what was at a close is anywhere in what they are made from.
@@ -104,7 +107,12 @@ impl<'a> Race<'a> {
             self.mount.verify(name, 0);
             let lineage = self.mount.lineage(name);
             let now = files::sha256sum(&self.lab.behind(name));
-            assert_eq!(lineage.root().sha256.as_deref(), Some(&*now), "{name}: {}", lineage.json);
+            assert_eq!(
+                lineage.root().sha256.as_deref(),
+                Some(&*now),
+                "{name}: {}",
+                lineage.json
+            );
             let held = self.held();
             for node in lineage.nodes.values() {
                 let known = node.sha256.as_ref().is_none_or(|d| held.contains(d));
@@ -114,7 +122,11 @@ impl<'a> Race<'a> {
                 assert!(said, "{name}: {node:?} does not say why it has no digest");
             }
         }
-        assert_eq!(self.mount.status()["behind"], 0, "all of it came through the mount");
+        assert_eq!(
+            self.mount.status()["behind"],
+            0,
+            "all of it came through the mount"
+        );
     }
 }
 
@@ -387,6 +399,17 @@ both! {
         assert!(lineage.edges.iter().all(|e| e.from != lineage.root || e.to != before), "{}", lineage.json);
         assert_eq!(lineage.inputs(), atlas_tests::lineage::names(["log"]));
     }
+
+    /// open(O_RDONLY | O_TRUNC) by somebody else writes nothing and takes everything away, while the writer goes on.
+    fn an_open_that_only_truncates_does_not_keep_the_writers_file_from_being_sealed(io) {
+        let lab = Lab::new();
+        let race = Race::new(&lab, io);
+        race.job(
+            "fd = os.open('f', os.O_RDWR | os.O_CREAT); os.pwrite(fd, big(1), 0); os.close(os.open('f', os.O_RDONLY | os.O_TRUNC))\n\
+             os.pwrite(fd, b'short', 100); held(bytes(100) + b'short'); os.close(fd)",
+        ).ok();
+        race.sealed_as_they_are(&["f"]);
+    }
 }
 
 /// Another file takes the place behind the mount, or bytes change there, while the digest runs: whatever was sealed is not what is there now,
@@ -398,7 +421,10 @@ fn a_file_that_is_replaced_behind_the_mount_while_it_is_digested_never_passes() 
         let race = Race::new(&lab, io);
         for i in 0..10u64 {
             let name = format!("f{i}");
-            race.job(&format!("if {i} % 3 == 0: fill()\nput('{name}', big({i})); some()")).ok();
+            race.job(&format!(
+                "if {i} % 3 == 0: fill()\nput('{name}', big({i})); some()"
+            ))
+            .ok();
             std::thread::sleep(std::time::Duration::from_millis(i * 3));
             let other = files::noise(i, 3 << 20);
             if i % 2 == 0 {
@@ -409,11 +435,21 @@ fn a_file_that_is_replaced_behind_the_mount_while_it_is_digested_never_passes() 
             }
         }
         race.mount.sync();
-        let behind: BTreeSet<String> = (0..10).map(|i| files::sha256sum(&lab.behind(&format!("f{i}")))).collect();
-        assert!(race.sealed().is_disjoint(&behind), "sealed what nobody closed");
+        let behind: BTreeSet<String> = (0..10)
+            .map(|i| files::sha256sum(&lab.behind(&format!("f{i}"))))
+            .collect();
+        assert!(
+            race.sealed().is_disjoint(&behind),
+            "sealed what nobody closed"
+        );
         for i in 0..10 {
             let verdict = race.mount.ctl(&["verify", &format!("f{i}")]);
-            assert!([1, 3, 4].contains(&verdict.code), "f{i}: {}\n{}", verdict.code, verdict.stdout);
+            assert!(
+                [1, 3, 4].contains(&verdict.code),
+                "f{i}: {}\n{}",
+                verdict.code,
+                verdict.stdout
+            );
         }
     }
 }

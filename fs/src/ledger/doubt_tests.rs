@@ -253,7 +253,11 @@ fn what_is_copied_out_of_a_file_that_is_being_written_is_not_what_it_held_before
     b.close(to, 2, who(2, 0));
     b.close(writer, 1, who(1, 0));
     b.settle();
-    let (plan, leaves) = b.sealed.iter().find(|(p, _)| p.run == who(2, 0).run).unwrap();
+    let (plan, leaves) = b
+        .sealed
+        .iter()
+        .find(|(p, _)| p.run == who(2, 0).run)
+        .unwrap();
     let before = Some(Digests::of(b"before"));
     assert!(plan.inputs.iter().all(|i| i.digests != before), "{plan:?}");
     assert!(leaves.iter().all(|l| l.digests != before), "{leaves:?}");

@@ -169,10 +169,22 @@ impl Chance {
             14 => format!("readdir {}", self.one(&DIRS)),
             // Set-ID bits are not here: SEMANTICS says what becomes of them.
             15 if DIRS.contains(&name) => format!("chmod {name} {}", self.one(&[0o755, 0o777])),
-            15 => format!("chmod {name} {}", self.one(&[0o644, 0o666, 0o600, 0o444, 0o755, 0])),
+            15 => format!(
+                "chmod {name} {}",
+                self.one(&[0o644, 0o666, 0o600, 0o444, 0o755, 0])
+            ),
             16 => format!("chown {name} {} {}", self.one(&[0, 65534]), 65534),
-            17 => format!("utimens {name} {} {}", self.below(2_000_000_000), self.below(1_000_000_000)),
-            18 => format!("setxattr {name} user.{} {} {}", self.one(&["k", "l"]), self.below(99), self.below(3)),
+            17 => format!(
+                "utimens {name} {} {}",
+                self.below(2_000_000_000),
+                self.below(1_000_000_000)
+            ),
+            18 => format!(
+                "setxattr {name} user.{} {} {}",
+                self.one(&["k", "l"]),
+                self.below(99),
+                self.below(3)
+            ),
             19 => format!("getxattr {name} user.{}", self.one(&["k", "l", "m"])),
             20 => format!("listxattr {name}"),
             21 => format!("removexattr {name} user.{}", self.one(&["k", "l"])),

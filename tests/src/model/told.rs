@@ -13,7 +13,10 @@ use crate::{Mount, files};
 /// Contents that were kept, by number: SHA-256 as coreutils say.
 fn sums(copies: &Path) -> BTreeMap<usize, String> {
     let mut found = BTreeMap::new();
-    let mut all: Vec<_> = fs::read_dir(copies).expect("own directory").flatten().collect();
+    let mut all: Vec<_> = fs::read_dir(copies)
+        .expect("own directory")
+        .flatten()
+        .collect();
     all.sort_by_key(fs::DirEntry::path);
     for part in all.chunks(500) {
         let mut command = std::process::Command::new("sha256sum");
@@ -51,7 +54,10 @@ impl Told {
         let roots = lineage.json["roots"].as_array().expect("a list");
         let from_root = |e: &&Edge| roots.iter().any(|r| r.as_str() == Some(&*e.from));
         for edge in lineage.edges.iter().filter(from_root) {
-            self.edges.entry(edge.from.clone()).or_default().insert(edge.to.clone());
+            self.edges
+                .entry(edge.from.clone())
+                .or_default()
+                .insert(edge.to.clone());
         }
     }
 }
@@ -73,9 +79,17 @@ pub fn check(truth: &Truth, copies: &Path, plain: &Path, mount: &Mount<'_>) -> R
         };
         let path = format!("w/{name}");
         let state = mount.attribute(&path, "user.atlas.state");
-        let wanted = if truth.versions[id].given { "unattested" } else { "sealed" };
+        let wanted = if truth.versions[id].given {
+            "unattested"
+        } else {
+            "sealed"
+        };
         if state.as_deref() != Some(wanted) {
-            return Err(format!("{name} is {state:?} and not {wanted}\n{}\n{}", mount.ctl(&["show", &path]).stdout, truth.story(&BTreeSet::from([id]))));
+            return Err(format!(
+                "{name} is {state:?} and not {wanted}\n{}\n{}",
+                mount.ctl(&["show", &path]).stdout,
+                truth.story(&BTreeSet::from([id]))
+            ));
         }
         live += 1;
         if truth.versions[id].given {
@@ -84,7 +98,11 @@ pub fn check(truth: &Truth, copies: &Path, plain: &Path, mount: &Mount<'_>) -> R
         }
         mount.verify(&path, 0);
         let lineage = mount.lineage(&path);
-        assert_eq!(lineage.root().sha256, sum(id), "{name} is not what it was when it was closed");
+        assert_eq!(
+            lineage.root().sha256,
+            sum(id),
+            "{name} is not what it was when it was closed"
+        );
         assert_eq!(
             lineage.root().sha256.as_deref(),
             Some(&*files::sha256sum(&plain.join(&name))),
@@ -101,14 +119,21 @@ pub fn check(truth: &Truth, copies: &Path, plain: &Path, mount: &Mount<'_>) -> R
         }
     }
     let mut found = 0;
-    for id in told.attested.iter().filter(|id| id.starts_with("urn:atlas:v:")) {
+    for id in told
+        .attested
+        .iter()
+        .filter(|id| id.starts_with("urn:atlas:v:"))
+    {
         let Some(digest) = &told.nodes[id] else {
             continue;
         };
         let candidates: Vec<Id> = (0..truth.versions.len())
             .filter(|v| truth.versions[*v].ended && sum(*v).as_ref() == Some(digest))
             .collect();
-        assert!(!candidates.is_empty(), "{id} seals {digest}, which no file was at a close");
+        assert!(
+            !candidates.is_empty(),
+            "{id} seals {digest}, which no file was at a close"
+        );
         let empty = BTreeSet::new();
         let edges = told.edges.get(id).unwrap_or(&empty);
         let wrong: Vec<String> = candidates
@@ -129,8 +154,14 @@ pub fn check(truth: &Truth, copies: &Path, plain: &Path, mount: &Mount<'_>) -> R
 /// What was said elsewhere of the contents that are missing.
 fn missing_nodes(missing: &[&Id], sum: &dyn Fn(Id) -> Option<String>, told: &Told) -> String {
     let all = missing.iter().filter_map(|i| sum(**i));
-    let nodes = all.flat_map(|s| told.nodes.iter().filter(move |(_, d)| d.as_ref() == Some(&s)));
-    nodes.map(|(id, _)| format!("  known as {id}: {}\n", told.said[id])).collect()
+    let nodes = all.flat_map(|s| {
+        told.nodes
+            .iter()
+            .filter(move |(_, d)| d.as_ref() == Some(&s))
+    });
+    nodes
+        .map(|(id, _)| format!("  known as {id}: {}\n", told.said[id]))
+        .collect()
 }
 
 /// Why these edges are not those of a version.
@@ -144,14 +175,29 @@ fn differs(
     let v = &truth.versions[id];
     let named: BTreeSet<String> = edges.iter().filter_map(|e| told.nodes[e].clone()).collect();
     let nameless = edges.iter().filter(|e| told.nodes[*e].is_none()).count();
-    let may: BTreeSet<String> = v.inputs.iter().chain(&v.maybe).filter_map(|i| sum(*i)).collect();
+    let may: BTreeSet<String> = v
+        .inputs
+        .iter()
+        .chain(&v.maybe)
+        .filter_map(|i| sum(*i))
+        .collect();
     let invented: Vec<_> = named.difference(&may).collect();
     if !invented.is_empty() {
         let mut about = BTreeSet::from([id]);
-        about.extend((0..truth.versions.len()).filter(|v| sum(*v).is_some_and(|s| invented.contains(&&s))));
-        let said = edges.iter().filter(|e| told.nodes[*e].as_ref().is_some_and(|d| invented.contains(&d)));
+        about.extend(
+            (0..truth.versions.len()).filter(|v| sum(*v).is_some_and(|s| invented.contains(&&s))),
+        );
+        let said = edges.iter().filter(|e| {
+            told.nodes[*e]
+                .as_ref()
+                .is_some_and(|d| invented.contains(&d))
+        });
         let said: Vec<String> = said.map(|e| format!("  {e}: {}\n", told.said[e])).collect();
-        return Some(format!("version {id}: invented\n{}{}", said.concat(), truth.story(&about)));
+        return Some(format!(
+            "version {id}: invented\n{}{}",
+            said.concat(),
+            truth.story(&about)
+        ));
     }
     // What ended and is still there has a digest; what was overwritten or removed may have gone before it had one.
     let must = v.inputs.iter().filter(|i| {
@@ -163,8 +209,16 @@ fn differs(
         .collect();
     if !missing.is_empty() {
         let about = missing.iter().copied().copied().chain([id]).collect();
-        let nameless: Vec<&String> = edges.iter().filter(|e| told.nodes[*e].is_none()).map(|e| &told.said[e]).collect();
-        return Some(format!("version {id}: misses {missing:?}, nameless: {nameless:?}\n{}{}", missing_nodes(&missing, sum, told), truth.story(&about)));
+        let nameless: Vec<&String> = edges
+            .iter()
+            .filter(|e| told.nodes[*e].is_none())
+            .map(|e| &told.said[e])
+            .collect();
+        return Some(format!(
+            "version {id}: misses {missing:?}, nameless: {nameless:?}\n{}{}",
+            missing_nodes(&missing, sum, told),
+            truth.story(&about)
+        ));
     }
     let lost = v.inputs.iter().filter(|i| {
         let input = &truth.versions[**i];
@@ -172,8 +226,14 @@ fn differs(
     });
     let lost = lost.count();
     (lost > nameless).then(|| {
-        let about = v.inputs.iter().copied().filter(|i| sum(*i).is_some_and(|s| !named.contains(&s)));
+        let about = v
+            .inputs
+            .iter()
+            .copied()
+            .filter(|i| sum(*i).is_some_and(|s| !named.contains(&s)));
         let story = truth.story(&about.chain([id]).collect());
-        format!("version {id}: {lost} inputs vanished, {nameless} are named without digest\n{story}")
+        format!(
+            "version {id}: {lost} inputs vanished, {nameless} are named without digest\n{story}"
+        )
     })
 }

@@ -40,5 +40,8 @@ pub fn tree(root: &Path) -> BTreeMap<String, String> {
         }
         line
     };
-    names(root).into_iter().map(|n| (n.clone(), show(&n))).collect()
+    names(root)
+        .into_iter()
+        .map(|n| (n.clone(), show(&n)))
+        .collect()
 }

@@ -137,7 +137,13 @@ impl Truth {
     }
 
     /// The file with this inode; `content` keeps a copy of what a file that nobody wrote holds.
-    fn file(&mut self, ino: i128, size: u64, created: bool, content: &mut dyn FnMut() -> usize) -> usize {
+    fn file(
+        &mut self,
+        ino: i128,
+        size: u64,
+        created: bool,
+        content: &mut dyn FnMut() -> usize,
+    ) -> usize {
         if let Some(at) = self.by_ino.get(&ino) {
             return *at;
         }
@@ -257,7 +263,13 @@ impl Truth {
     }
 
     /// truncate(2), by name.
-    pub fn resized_by_name(&mut self, ino: i128, run: usize, size: u64, content: &mut dyn FnMut() -> usize) {
+    pub fn resized_by_name(
+        &mut self,
+        ino: i128,
+        run: usize,
+        size: u64,
+        content: &mut dyn FnMut() -> usize,
+    ) {
         // What it held before is not there any more, and is known only if somebody had looked.
         let at = self.file(ino, 0, true, content);
         self.begin(at, true);
@@ -301,8 +313,15 @@ impl Truth {
         let sure = w.unsure.map_or(cut, |u| u.get(&run).copied().unwrap_or(0));
         let must = |at: usize, only_maybe: bool| at < sure && !only_maybe;
         let used = all[..cut].iter().enumerate();
-        v.inputs = used.clone().filter(|(at, u)| must(*at, u.1)).map(|(_, u)| u.0).collect();
-        v.maybe = used.filter(|(at, u)| !must(*at, u.1)).map(|(_, u)| u.0).collect();
+        v.inputs = used
+            .clone()
+            .filter(|(at, u)| must(*at, u.1))
+            .map(|(_, u)| u.0)
+            .collect();
+        v.maybe = used
+            .filter(|(at, u)| !must(*at, u.1))
+            .map(|(_, u)| u.0)
+            .collect();
         v.inputs.extend(w.copied);
         v.inputs.extend(w.parent);
         v.inputs.remove(&w.version);
@@ -311,10 +330,16 @@ impl Truth {
             v.copy = Some(content());
         }
         self.files[at].current = Some(w.version);
-        self.tell(w.version, format!("ends with {size} bytes, by run {run}, cut {cut} of its uses"));
+        self.tell(
+            w.version,
+            format!("ends with {size} bytes, by run {run}, cut {cut} of its uses"),
+        );
         let file = &self.files[at];
         let still = file.readers.iter().map(|h| (self.handles[h].1, false));
-        let lately = file.lately.iter().filter(|(_, then)| then + LATELY > self.step);
+        let lately = file
+            .lately
+            .iter()
+            .filter(|(_, then)| then + LATELY > self.step);
         let readers: Vec<_> = still.chain(lately.map(|(run, _)| (*run, true))).collect();
         for (run, only_maybe) in readers {
             self.use_it(run, w.version, only_maybe);
