@@ -7,7 +7,7 @@ use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::{Closed, Cut, Kind, State};
 
 use super::testing::{APPEND, Bench, CREATE, READ, REWRITE, UPDATE, who};
-use super::{RawUse, Restored};
+use super::{RawUse, Restored, Undigested};
 use crate::caller::Merge;
 
 #[test]
@@ -261,4 +261,33 @@ fn what_is_copied_out_of_a_file_that_is_being_written_is_not_what_it_held_before
     let before = Some(Digests::of(b"before"));
     assert!(plan.inputs.iter().all(|i| i.digests != before), "{plan:?}");
     assert!(leaves.iter().all(|l| l.digests != before), "{leaves:?}");
+}
+
+/// A version is digested while somebody else has it open for writing; what he then writes, unseen, is a new version of his and no
+/// change behind the mount.
+#[test]
+fn what_a_later_writer_writes_while_the_digest_goes_on_is_no_change_behind_the_mount() {
+    let mut b = Bench::new();
+    b.write_file(1, b"first", who(1, 0));
+    let (ticket, ..) = b.digests.remove(0);
+    let writer = b.open(1, UPDATE, who(2, 0));
+    let now = b.identity(1);
+    b.ledger.undigested(ticket, Undigested::Changed(now));
+    b.collect();
+    let (ticket, _, expect) = b.digests.remove(0);
+    assert_eq!(
+        expect,
+        Some(now),
+        "it is tried again, though somebody could write"
+    );
+    b.store(1, b"later");
+    b.close(writer, 1, who(2, 0));
+    let now = b.identity(1);
+    b.ledger.undigested(ticket, Undigested::Changed(now));
+    b.collect();
+    b.settle();
+    assert_eq!(b.ledger.counts().behind, 0);
+    assert_eq!(b.state(1), Some(State::Sealed));
+    assert_eq!(b.row(1).unwrap().digests, Some(Digests::of(b"later")));
+    assert_eq!(b.inconsistencies(), Vec::<String>::new());
 }

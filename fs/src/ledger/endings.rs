@@ -228,6 +228,11 @@ impl Ledger {
         }
         if !doubtful {
             self.replace_parent(&w);
+        } else if let Some(parent) = w.parent.map(|p| self.real(p))
+            && matches!(self.nodes[parent].phase, Phase::Digesting | Phase::Held)
+        {
+            // Its own digest, if one was begun, may see the change before this one's tells what it was.
+            self.at(parent).attempt += 1;
         }
         if now.size == 0 {
             self.name(w.node);
