@@ -134,7 +134,8 @@ impl Observer for Engine {
     fn opened(&self, o: &Opened<'_>) {
         if o.access.write && o.inline {
             self.follow(o);
-        } else if o.access.write {
+        } else if o.access.write || o.access.truncate {
+            // open(O_RDONLY | O_TRUNC) writes nothing, and takes everything away.
             self.trees.remove(&o.file);
         }
         self.handles.insert(o.handle, o.file);
@@ -260,7 +261,9 @@ impl Observer for Engine {
         if let Some(file) = self.handles.get(&to).map(|f| *f) {
             self.trees.remove(&file);
         }
-        self.step(|l| l.copied(from, to));
+        let source = self.handles.get(&from).map(|f| *f);
+        let now = source.and_then(|f| self.backing.identity(f).ok());
+        self.step(|l| l.copied(from, to, now.as_ref()));
         if let Some(file) = self.handles.get(&to).map(|f| *f) {
             self.turns.told(file);
         }
@@ -353,7 +356,7 @@ impl Engine {
     fn refresh(&self, file: Option<FileKey>) {
         let Some(file) = file else { return };
         let _turn = self.turns.of(file);
-        if lock(&self.ledger).file_identity(file).is_some()
+        if lock(&self.ledger).identifies(file)
             && let Ok(now) = self.backing.identity(file)
         {
             self.step(|l| l.refreshed(file, now));

@@ -180,6 +180,14 @@ impl Bench {
         }
     }
 
+    /// Its name changes: of the times only ctime moves.
+    pub(super) fn shift_ctime(&mut self, file: u64) {
+        self.clock += 1;
+        if let Some((identity, _)) = self.files.get_mut(&file) {
+            identity.ctime = self.clock;
+        }
+    }
+
     pub(super) fn identity(&self, file: u64) -> FileIdentity {
         self.files[&file].0
     }
