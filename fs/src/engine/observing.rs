@@ -179,7 +179,10 @@ impl Observer for Engine {
     }
 
     fn flushed(&self, handle: HandleId, caller: Caller, now: &FileIdentity) {
-        let (who, closed, status) = self.callers.closing(caller);
+        // Who only lets go of what it inherited, to become another program, ends nothing.
+        let Some((who, closed, status)) = self.callers.closing(caller) else {
+            return;
+        };
         let for_shell = self.for_shell(handle, &who);
         // `{ a; b; } > out`: both wrote it.
         if for_shell && let Some(first) = lock(&self.ledger).heir(handle) {
