@@ -26,7 +26,7 @@ use crate::vfs::observer::{Caller, Tgid, Tid};
 
 pub use seen::Seen;
 
-pub(crate) use proc::{HOST, identity, key, root_of};
+pub(crate) use proc::{HOST, identity, key, replacing, root_of};
 
 use pipes::Flow;
 use registry::Registry;
@@ -201,7 +201,7 @@ impl Callers {
     /// At FLUSH, before it is answered: whose it is, how the file is being closed, and the exit status or signal that goes with it.
     /// `None`: by the execve(2) of a process that was not seen before, which has written nothing.
     pub fn closing(&self, c: Caller) -> Option<(Who, Closed, Option<i32>)> {
-        if c.tid.0 > 0 && proc::replacing(c.tid.0) {
+        if c.tid.0 > 0 && replacing(c.tid.0) {
             return Some((self.remembered(c.tid)?, Closed::Explicit, None));
         }
         Some(self.closing_itself(c))

@@ -329,10 +329,19 @@ impl Observer for Engine {
         }
     }
 
+    fn before_restating(&self, file: FileKey) {
+        self.turns.announce(file);
+    }
+
     fn restated(&self, file: FileKey, before: &FileIdentity, now: &FileIdentity) {
-        let _turn = self.turns.of(file);
-        let latest = self.backing.identity(file).unwrap_or(*now);
-        self.step(|l| l.restated(file, before, (*now, latest)));
+        {
+            let _turn = self.turns.of(file);
+            let latest = self.backing.identity(file).unwrap_or(*now);
+            if before != now || before != &latest {
+                self.step(|l| l.restated(file, before, (*now, latest)));
+            }
+        }
+        self.turns.told(file);
         self.settle_journal();
     }
 

@@ -13,8 +13,8 @@ use super::{Engine, lock};
 use crate::digest::Outcome;
 use crate::ledger::{Digested, Known, Ticket, Undigested};
 
-/// How long the word of a change through the mount may be behind the change itself.
-const TOLD: Duration = Duration::from_millis(50);
+/// How long the word of a change through the mount may be behind the change itself, on a machine that is busy with other things.
+const TOLD: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// A digest job ended, or has something to say. Called on the pool's threads.
@@ -59,9 +59,10 @@ impl Engine {
             }
             Outcome::Held { ticket } => self.step(|l| l.lingers(Ticket(ticket))),
             Outcome::Changed { ticket, identity } => {
-                // A change of times through the mount is told a moment after the store shows it.
-                if !lock(&self.ledger).expects(Ticket(ticket), &identity) {
-                    std::thread::sleep(TOLD);
+                // A change through the mount is told a moment after the store shows it.
+                let file = lock(&self.ledger).unexpected(Ticket(ticket), &identity);
+                if let Some(file) = file {
+                    self.turns.told_of_all(file, TOLD);
                 }
                 self.step(|l| l.undigested(Ticket(ticket), Undigested::Changed(identity)));
             }

@@ -74,6 +74,14 @@ impl Turns {
         }
     }
 
+    /// The same for whoever has time: a worker, who has seen a change that nobody told of yet.
+    pub(super) fn told_of_all(&self, file: FileKey, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while self.changing.contains_key(&file) && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// Forgets changes that failed.
     pub(super) fn sweep(&self) {
         self.changing.retain(|_, (at, _)| at.elapsed() < ANNOUNCED);

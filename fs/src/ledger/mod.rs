@@ -162,11 +162,10 @@ impl Ledger {
         self.nodes.get(ticket.node()).map(|n| n.path.clone())
     }
 
-    /// True when the bytes of an attempt's node are known to be identified so.
-    pub fn expects(&self, ticket: Ticket, identity: &FileIdentity) -> bool {
-        self.nodes
-            .get(ticket.node())
-            .is_some_and(|n| n.identity == Some(*identity))
+    /// The file of an attempt's node, when its bytes are not known to be identified so.
+    pub fn unexpected(&self, ticket: Ticket, identity: &FileIdentity) -> Option<FileKey> {
+        let node = self.nodes.get(ticket.node())?;
+        (node.identity != Some(*identity)).then_some(node.file)
     }
 
     /// True when the attempt is about a version, not about an input that nobody was seen to write.

@@ -233,7 +233,8 @@ impl Ledger {
             Undigested::Changed(_) if busy => self.at(ix).attempt += 1,
             Undigested::Changed(now)
                 if node.attempt < MAX_ATTEMPTS
-                    && (node.identity == Some(now) || node.lingering) =>
+                    // But for the change time: of a rename nobody was told yet, perhaps, and it leaves the bytes as they are.
+                    && (node.identity.is_some_and(|i| same_bytes(&i, &now)) || node.lingering) =>
             {
                 self.at(ix).identity = Some(now);
                 self.want_digest(ix, ended);

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -210,34 +210,26 @@ impl Vfs {
             self.resize(&node, open.as_deref(), size, caller)?;
         }
         let before = stat(&*fd)?;
-        if let Some(mode) = changes.mode {
-            // The kernel has taken S_ISGID away from callers who may not set it.
-            let _as = As::trusted();
-            chmod(&fd, mode)?;
-        }
-        if changes.uid.is_some() || changes.gid.is_some() {
-            sys::chown(&*fd, changes.uid, changes.gid)?;
-        }
-        if changes.atime.is_some() || changes.mtime.is_some() {
-            let times = Timestamps {
-                last_access: timespec(changes.atime),
-                last_modification: timespec(changes.mtime),
-            };
-            rustix::fs::utimensat(&*fd, "", &times, AtFlags::EMPTY_PATH)?;
-        }
-        self.restated(&before, &fd)?;
+        self.restating(&before, &*fd, || change(&fd, changes))?;
         self.show(&node)
     }
 
-    /// Tells the observer of a change around the bytes, which moves the times that identify them.
-    pub(crate) fn restated(&self, before: &Attr, fd: impl AsFd) -> io::Result<()> {
-        let now = stat(fd)?;
-        if before.is_file() && before.identity() != now.identity() {
-            let key = before.key;
-            let (before, now) = (before.identity(), now.identity());
-            self.observer()?.restated(key, &before, &now);
+    /// A change around the bytes, which moves the times that identify them: the observer is told before and after it, also when it fails.
+    pub(crate) fn restating(
+        &self,
+        before: &Attr,
+        fd: impl AsFd,
+        change: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        if !before.is_file() {
+            return change();
         }
-        Ok(())
+        let observer = self.observer()?;
+        observer.before_restating(before.key);
+        let changed = change();
+        let now = stat(fd).map_or(before.identity(), |now| now.identity());
+        observer.restated(before.key, &before.identity(), &now);
+        changed
     }
 
     fn resize(
@@ -273,6 +265,26 @@ impl Vfs {
         let node = self.inodes.node(if is_virtual(id) { ROOT } else { id })?;
         Ok(rustix::fs::fstatvfs(&*self.inodes.fd(&node)?)?)
     }
+}
+
+/// What SETATTR changes besides the length.
+fn change(fd: &Arc<OwnedFd>, changes: &Changes) -> io::Result<()> {
+    if let Some(mode) = changes.mode {
+        // The kernel has taken S_ISGID away from callers who may not set it.
+        let _as = As::trusted();
+        chmod(fd, mode)?;
+    }
+    if changes.uid.is_some() || changes.gid.is_some() {
+        sys::chown(&**fd, changes.uid, changes.gid)?;
+    }
+    if changes.atime.is_some() || changes.mtime.is_some() {
+        let times = Timestamps {
+            last_access: timespec(changes.atime),
+            last_modification: timespec(changes.mtime),
+        };
+        rustix::fs::utimensat(&**fd, "", &times, AtFlags::EMPTY_PATH)?;
+    }
+    Ok(())
 }
 
 /// chmod of an inode held by O_PATH. A symlink has no mode of its own to change.

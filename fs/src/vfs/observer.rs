@@ -119,7 +119,9 @@ pub trait Observer: Send + Sync + 'static {
     fn linked(&self, file: FileKey, path: &Path);
     /// A name of a regular file is gone; `last` when no name is left.
     fn unlinked(&self, file: FileKey, path: &Path, last: bool, caller: Caller);
-    /// Mode, owner, times or extended attributes were changed, and no byte was: what was identified as `before` is `now`.
+    /// Mode, owner, times or extended attributes are about to be changed; `restated` follows in any case.
+    fn before_restating(&self, _file: FileKey) {}
+    /// Mode, owner, times or extended attributes were changed (or not, when that failed), and no byte was: what was identified as `before` is `now`.
     fn restated(&self, _file: FileKey, _before: &FileIdentity, _now: &FileIdentity) {}
     /// A virtual `user.atlas.*` attribute, full name given. `None`: not one of ours. At most 5 s, off the FUSE thread: the caller parks the reply.
     fn attribute(

@@ -93,8 +93,14 @@ impl Vfs {
             As::changer(caller)
         };
         let before = attr::stat(&*fd)?;
-        rustix::fs::setxattr(path.as_c_str(), name_c.as_c_str(), value, flags)?;
-        self.restated(&before, &*fd)
+        self.restating(&before, &*fd, || {
+            Ok(rustix::fs::setxattr(
+                path.as_c_str(),
+                name_c.as_c_str(),
+                value,
+                flags,
+            )?)
+        })
     }
 
     /// REMOVEXATTR.
@@ -102,8 +108,9 @@ impl Vfs {
         let (path, name_c, fd) = self.to_change(id, name)?;
         let _as = As::changer(caller);
         let before = attr::stat(&*fd)?;
-        rustix::fs::removexattr(path.as_c_str(), name_c.as_c_str())?;
-        self.restated(&before, &*fd)
+        self.restating(&before, &*fd, || {
+            Ok(rustix::fs::removexattr(path.as_c_str(), name_c.as_c_str())?)
+        })
     }
 
     fn to_change(
