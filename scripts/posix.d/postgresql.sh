@@ -28,11 +28,15 @@ kill_cluster() {
   pm=$(head -n 1 data/postmaster.pid 2>/dev/null) || return 0
   [ -n "$pm" ] && [ "$(cat "/proc/$pm/comm" 2>/dev/null)" = postgres ] || return 0
   kill -STOP "$pm"
-  children=$(cat /proc/[0-9]*/status 2>/dev/null | awk -v pm="$pm" '$1 == "Pid:" {p = $2} $1 == "PPid:" && $2 == pm {print p}')
+  # Processes come and go while they are listed.
+  children=$({ cat /proc/[0-9]*/status 2>/dev/null || true; } | awk -v pm="$pm" '$1 == "Pid:" {p = $2} $1 == "PPid:" && $2 == pm {print p}')
   # shellcheck disable=SC2086
   kill -KILL $pm $children 2>/dev/null || true
-  until_true test ! -e "/proc/$pm/exe"
+  # The next one starts only when nobody answers to these ids any more.
+  local p
+  for p in $pm $children; do until_true gone "$p"; done
 }
+gone() { ! kill -0 "$1"; }
 sql() { as_postgres psql -XAtq -v ON_ERROR_STOP=1 -d "${db:-bench}" -c "$1"; }
 # TPC-B keeps four sums equal.
 consistent() {

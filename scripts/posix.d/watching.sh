@@ -7,14 +7,14 @@ suite_about() { echo 'watching: inotifywait and tail -F are told of creations, c
 suite_get() { debian watching inotify-tools coreutils; }
 suite_run() { run_cases "$_watching_file" "$@"; }
 
-# Runs a function in `d` while it is watched, and prints the events, one a line, until `d/end` is opened for writing.
+# Runs a function in `d` while it is watched, and prints the events, one a line, until `d/end` is written.
 watched() { # FUNCTION
   mkdir -p d
-  inotifywait -q -m -r --format '%e %w%f' -e "${events:-create,modify,attrib,close_write,moved_from,moved_to,delete,delete_self}" d >seen 2>errors &
+  inotifywait -q -m -r --format '%e %w%f' -e "${events:-create,modify,attrib,close_write,moved_from,moved_to,delete}" d >seen 2>errors &
   local pid=$!
   until_true established "$pid"
   (cd d && "$1")
-  : >d/end
+  echo end >d/end
   until_true grep -q 'd/end' seen
   kill "$pid" 2>/dev/null || true
   wait "$pid" || true
