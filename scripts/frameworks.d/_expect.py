@@ -23,6 +23,8 @@ class Phase:
 class Output:
     files: list[str]
     inputs: list[str] = field(default_factory=list)
+    # What was open at a moment that a scheduler decides: an input or not, as it happens.
+    may: list[str] = field(default_factory=list)
     code: list[str] | None = None
     phase: str = ""
     optional: bool = False

@@ -28,22 +28,35 @@ def install(framework: Framework) -> Path | None:
             raise NotRun("scripts/setup has not made target/venv")
         return TARGET / "venv"
     venv = TARGET / "frameworks" / framework.venv
-    wanted = HERE / framework.venv / "requirements.txt"
-    stamp = venv / "requirements.txt"
-    if stamp.exists() and stamp.read_bytes() == wanted.read_bytes():
-        return venv
-    shutil.rmtree(venv, ignore_errors=True)
-    venv.parent.mkdir(parents=True, exist_ok=True)
-    pip = [str(venv / "bin/pip"), "install", "--disable-pip-version-check", "--quiet", "--no-deps", "-r", str(wanted)]
-    for command in ([PYTHON, "-m", "venv", str(venv)], pip):
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if done.returncode:
-            shutil.rmtree(venv, ignore_errors=True)
-            lines = [line for line in done.stdout.splitlines() if line.strip()]
-            raise NotRun(f"could not install {wanted.relative_to(ROOT)}: {lines[-1] if lines else 'no reason given'}")
-    subprocess.run(["chmod", "-R", "a+rX", str(venv)], check=True)
-    shutil.copyfile(wanted, stamp)
+    wanted, own = HERE / framework.venv / "requirements.txt", framework.home / "requirements.txt"
+    if not installed(venv, wanted):
+        shutil.rmtree(venv, ignore_errors=True)
+        venv.parent.mkdir(parents=True, exist_ok=True)
+        must([PYTHON, "-m", "venv", str(venv)], wanted)
+        add(venv, wanted)
+    # What it needs beyond those it shares with: packages that are built against what is there already.
+    if own != wanted and own.exists() and not installed(venv, own):
+        add(venv, own, "--no-build-isolation")
     return venv
+
+
+def installed(venv: Path, wanted: Path) -> bool:
+    stamp = venv / f"{wanted.parent.name}.txt"
+    return stamp.exists() and stamp.read_bytes() == wanted.read_bytes()
+
+
+def add(venv: Path, wanted: Path, *options: str) -> None:
+    """Exactly the packages of the list, which names their dependencies too: a test must not change because a package did."""
+    must([str(venv / "bin/pip"), "install", "--disable-pip-version-check", "--quiet", "--no-deps", *options, "-r", str(wanted)], wanted)
+    subprocess.run(["chmod", "-R", "a+rX", str(venv)], check=True)
+    shutil.copyfile(wanted, venv / f"{wanted.parent.name}.txt")
+
+
+def must(command: list[str], wanted: Path) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        raise NotRun(f"could not install {wanted.relative_to(ROOT)}: {lines[-1] if lines else 'no reason given'}")
 
 
 def versions(framework: Framework, venv: Path | None) -> str:
