@@ -1,5 +1,6 @@
 """A place to run a framework's job: a plain directory or a mount at the same path, an ordinary user, a process tree of its own."""
 
+import atexit
 import ctypes
 import json
 import os
@@ -16,7 +17,7 @@ INNER = """base=$1; shift; until [ -e "$base.go" ]; do sleep 0.02; done
 for fd in /proc/$$/fd/*; do fd=${fd##*/}; case $fd in 0 | 1 | 2 | 255) ;; *) eval "exec $fd>&-" ;; esac; done
 "$@" </dev/null >"$base.out" 2>&1; echo $? >"$base.code.tmp"; mv "$base.code.tmp" "$base.code" """
 AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--inh-caps=-all", "--"]
-LIMIT = 900
+LIMIT = 600
 
 
 class Failure(Exception):
@@ -31,8 +32,23 @@ def isolate() -> None:
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     for place in ("/etc/atlas", "/run"):
         # The directory of the machine's configuration may not be there: an empty one is all that is left.
-        Path(place).mkdir(exist_ok=True)
+        if not Path(place).exists():
+            Path(place).mkdir()
+            atexit.register(leave, place)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755,size=64m", "atlas-frameworks", place], check=True)
+
+
+def leave(place: str) -> None:
+    subprocess.run(["umount", "--lazy", place])
+    subprocess.run(["rmdir", place])
+
+
+def call(command: list, **how: object) -> subprocess.CompletedProcess[str]:
+    """A command that must end in bounded time, whatever it says."""
+    try:
+        return subprocess.run(command, text=True, timeout=LIMIT, **how)
+    except subprocess.TimeoutExpired as e:
+        raise Failure(f"{' '.join(map(str, command))} has not ended after {LIMIT} s") from e
 
 
 class Lab:
@@ -78,7 +94,7 @@ class Lab:
         self.ctl_env = {**os.environ, "PATH": f"{self.bin}:/usr/bin:/bin", "HOME": str(self.tmp / "root")}
         command = [self.bin / "atlas-fs", "mount", self.source, self.work, "--io", mode, "--allow-other"]
         command += ["--authority", self.tmp / "authority", "--log-file", self.tmp / f"daemon-{mode}.log"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.ctl_env)
+        done = call(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.ctl_env)
         if done.returncode:
             raise Failure(f"atlas-fs mount ended with {done.returncode}\n{done.stdout}")
         self.mounted = True
@@ -90,14 +106,13 @@ class Lab:
         if not self.mounted:
             return
         self.mounted = False
-        done = subprocess.run([self.bin / "atlas-fs", "umount", self.work], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.ctl_env)
-        if done.returncode:
+        try:
+            done = call([self.bin / "atlas-fs", "umount", self.work], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.ctl_env)
+            if done.returncode:
+                raise Failure(f"atlas-fs umount ended with {done.returncode}\n{done.stdout}")
+        except Failure:
             subprocess.run(["umount", "--lazy", str(self.work)])
-            raise Failure(f"atlas-fs umount ended with {done.returncode}\n{done.stdout}")
-
-    def discard(self) -> None:
-        """The state of one mount, so that the next knows nothing of it."""
-        shutil.rmtree(self.source, ignore_errors=True)
+            raise
 
     def run(self, phase: Phase) -> None:
         """One phase as a job of somebody who knows nothing of Atlas."""
@@ -125,9 +140,7 @@ class Lab:
         return "\n".join(out.read_text(errors="replace").splitlines()[-25:]) if out.exists() else ""
 
     def ctl(self, *words: str | Path, cwd: Path | None = None) -> tuple[int, str]:
-        done = subprocess.run(
-            [self.bin / "atlasctl", *words], cwd=cwd or self.work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.ctl_env
-        )
+        done = call([self.bin / "atlasctl", *words], cwd=cwd or self.work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.ctl_env)
         return done.returncode, done.stdout if done.stdout.strip() else done.stderr
 
     def ask(self, *words: str | Path) -> dict:
