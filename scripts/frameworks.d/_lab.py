@@ -57,7 +57,7 @@ class Lab:
         self.work = tmp / "work"
         self.source = tmp / "source"
         self.jobs = 0
-        self.mounted = False
+        self.mounted = self.bound = False
         self.env = {"PATH": "/usr/bin:/bin"}
         tmp.chmod(0o755)
         for name in ("home", "scratch"):
@@ -66,13 +66,18 @@ class Lab:
         if venv:
             # A clone often lies in somebody's private home, which the job's user cannot reach.
             (tmp / "venv").mkdir()
-            subprocess.run(["mount", "--bind", str(venv.resolve()), str(tmp / "venv")], check=True)
+            # Read-only: who removes the place of a job must not reach through into the environment.
+            subprocess.run(["mount", "--bind", "-o", "ro", str(venv.resolve()), str(tmp / "venv")], check=True)
+            self.bound = True
             self.env["PATH"] = f"{tmp}/venv/bin:/usr/bin:/bin"
 
     def close(self) -> None:
-        self.unmount()
-        if os.path.ismount(self.tmp / "venv"):
-            subprocess.run(["umount", "--lazy", str(self.tmp / "venv")], check=True)
+        try:
+            self.unmount()
+        finally:
+            if self.bound:
+                subprocess.run(["umount", "--lazy", str(self.tmp / "venv")], check=True)
+                self.bound = False
 
     def fresh(self, where: Path) -> None:
         """An empty directory with the job's scripts, of the job's user."""
