@@ -190,7 +190,10 @@ pub(crate) fn own_row(
     let mut rows = evidence.rows().by_path(&below)?;
     rows.retain(|r| !there || !r.gone);
     let Some(last) = rows.pop() else {
-        return Ok(None);
+        return match &located.place {
+            Place::Live { .. } if there => by_other_name(&located.real, evidence),
+            _ => Ok(None),
+        };
     };
     // Nothing was to be sealed here, says a row that nobody signed: a manifest that is there all the same is what counts.
     let sealed = if matches!(last.state, State::Excluded | State::Empty) && last.manifest.is_none()
@@ -202,6 +205,22 @@ pub(crate) fn own_row(
         None
     };
     Ok(Some(sealed.unwrap_or(last)))
+}
+
+/// A row has one path, and a file may have many names: the mount says what it is, and the row must be of this very file.
+fn by_other_name(real: &Path, evidence: &Evidence) -> Result<Option<VersionRow>, Failure> {
+    let meta = fs::metadata(real).ok().filter(|m| m.nlink() > 1);
+    let mut value = [0; 128];
+    let Ok(n) = rustix::fs::getxattr(real, "user.atlas.digest", &mut value[..]) else {
+        return Ok(None);
+    };
+    let digest = str::from_utf8(&value[..n]).ok().and_then(prefix);
+    let (Some(meta), Some(digest)) = (meta, digest) else {
+        return Ok(None);
+    };
+    let mut rows = evidence.rows().by_digest(&digest)?;
+    rows.retain(|r| !r.gone && r.identity.is_some_and(|i| i.ino == meta.ino()));
+    Ok(rows.pop())
 }
 
 /// With `--state` the directory that the paths are below is not known: every end of the path is tried, and a row counts only when it

@@ -7,9 +7,11 @@ pub mod ctl;
 pub mod files;
 pub mod job;
 pub mod lineage;
+pub mod model;
 pub mod mount;
 pub mod sandbox;
 pub mod wait;
+pub mod worker;
 
 pub use ctl::Answer;
 pub use job::{Done, Job, User};

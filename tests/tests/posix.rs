@@ -47,6 +47,18 @@ both! {
         assert!(bytes[..4096].iter().all(|&b| b == 0) && bytes[4096..].iter().all(|&b| b == 7));
     }
 
+    /// The kernel's FUSE cannot move what lies behind a range: programs see that it is not supported, and nothing has changed.
+    fn collapsing_and_inserting_ranges_is_refused_as_not_supported(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io));
+        let file = File::options().create(true).truncate(true).write(true).open(mount.path("f")).unwrap();
+        file.write_all_at(&[7; 16384], 0).unwrap();
+        for flags in [FallocateFlags::COLLAPSE_RANGE, FallocateFlags::INSERT_RANGE] {
+            assert_eq!(fallocate(&file, flags, 4096, 4096), Err(rustix::io::Errno::OPNOTSUPP));
+        }
+        assert_eq!(fs::read(mount.path("f")).unwrap(), [7; 16384]);
+    }
+
     /// Two processes that lock one file on the mount must see each other.
     fn locks_hold_between_processes_and_between_descriptors(io) {
         let lab = Lab::new();

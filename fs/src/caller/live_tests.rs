@@ -243,7 +243,10 @@ fn a_caller_that_is_gone_or_has_no_name_here_is_unknown_and_counted() {
     assert_eq!((gone.len(), gone[0].tgid), (1, Tgid(0)));
     let outside = callers.resolve(by(0), false);
     assert_eq!(outside[0], gone[0]);
-    assert_eq!(callers.closing(by(0)), (gone[0], Closed::Explicit, None));
+    assert_eq!(
+        callers.closing(by(0)),
+        Some((gone[0], Closed::Explicit, None))
+    );
     assert_eq!(callers.unnamed(), (1, 1));
     assert!(callers.row(gone[0].run).is_some());
 }

@@ -1,8 +1,9 @@
-//! What /proc shows of a process's own memory (its arguments, its environment), never waited for without a bound. Nothing is decided here.
+//! What /proc shows only under a lock of the process, never waited for without a bound. Nothing is decided here.
 //!
-//! The kernel reads it under the lock of that memory. A thread of the job may hold that lock while it waits for this daemon (a page of a
-//! mapped file is on its way), or for ever, if it wants to: whoever reads it to answer a request then answers nobody any more. So threads
-//! kept for this read it, and who does not get it in time goes on without.
+//! Arguments and environment are read under the lock of its memory; `stat` and all links (exe, cwd, fd) under the one that execve(2) takes.
+//! A thread of the job may hold either while it waits for this daemon (a page of a mapped file is on its way; execve closes a file), or for
+//! ever, if it wants to: whoever reads it to answer a request then answers nobody any more. So threads kept for this read it, and who does
+//! not get it in time goes on without.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -16,8 +17,9 @@ const SULK: Duration = Duration::from_secs(1);
 /// So many readers at most; those that are held up count.
 const READERS: usize = 32;
 
-type Answer = SyncSender<Option<Vec<u8>>>;
-type Job = (String, Answer);
+type Job = Box<dyn FnOnce() -> Told + Send>;
+/// Hands the answer over, once the reader is free again.
+type Told = Box<dyn FnOnce()>;
 
 struct Readers {
     idle: Vec<Sender<Job>>,
@@ -33,13 +35,27 @@ fn pool() -> MutexGuard<'static, Option<Readers>> {
 
 /// `/proc/PID/WHAT`; `None` when it cannot be read, or not soon enough.
 pub(super) fn read(pid: i32, what: &str) -> Option<Vec<u8>> {
+    let path = format!("/proc/{pid}/{what}");
+    ask(pid, move || super::proc::read(&path))
+}
+
+/// What `look` finds out of process `pid`; `None` when that is nothing, or does not come soon enough.
+pub(super) fn ask<T: Send + 'static>(
+    pid: i32,
+    look: impl FnOnce() -> Option<T> + Send + 'static,
+) -> Option<T> {
     let reader = reader(pid)?;
-    let (answer, answered) = sync_channel(1);
-    reader.send((format!("/proc/{pid}/{what}"), answer)).ok()?;
+    let (answer, answered): (SyncSender<Option<T>>, _) = sync_channel(1);
+    let job: Job = Box::new(move || {
+        let found = look();
+        // Whoever asked may have gone on without.
+        Box::new(move || drop(answer.send(found)))
+    });
+    reader.send(job).ok()?;
     match answered.recv_timeout(PATIENCE) {
-        Ok(text) => text,
+        Ok(found) => found,
         Err(_) => {
-            tracing::debug!("process {pid} does not let its {what} be read");
+            tracing::debug!("process {pid} does not let itself be read");
             if let Some(readers) = pool().as_mut() {
                 let now = Instant::now();
                 readers.silent.retain(|_, until| *until > now);
@@ -79,14 +95,13 @@ fn reader(pid: i32) -> Option<Sender<Job>> {
 }
 
 fn work(jobs: &Receiver<Job>, own: &Sender<Job>) {
-    while let Ok((path, answer)) = jobs.recv() {
-        let text = super::proc::read(&path);
+    while let Ok(job) = jobs.recv() {
+        let told = job();
         // Before the answer, so that who asks again at once finds this one.
         if let Some(readers) = pool().as_mut() {
             readers.idle.push(own.clone());
         }
-        // Whoever asked may have gone on without.
-        let _ = answer.send(text);
+        told();
     }
 }
 

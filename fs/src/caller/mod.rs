@@ -199,7 +199,25 @@ impl Callers {
     }
 
     /// At FLUSH, before it is answered: whose it is, how the file is being closed, and the exit status or signal that goes with it.
-    pub fn closing(&self, c: Caller) -> (Who, Closed, Option<i32>) {
+    /// `None`: by the execve(2) of a process that was not seen before, which has written nothing.
+    pub fn closing(&self, c: Caller) -> Option<(Who, Closed, Option<i32>)> {
+        if c.tid.0 > 0 && proc::replacing(c.tid.0) {
+            return Some((self.remembered(c.tid)?, Closed::Explicit, None));
+        }
+        Some(self.closing_itself(c))
+    }
+
+    /// Where a process belongs that must not be looked at now. After execve(2) its only thread has the id of the process.
+    fn remembered(&self, tid: Tid) -> Option<Who> {
+        let registry = self.registry();
+        if let Some(key) = self.threads.remembered(tid) {
+            return registry.processes.get(&key).map(|p| p.who);
+        }
+        let same = registry.processes.iter().filter(|(k, _)| k.tgid.0 == tid.0);
+        same.max_by_key(|(k, _)| k.start).map(|(_, p)| p.who)
+    }
+
+    fn closing_itself(&self, c: Caller) -> (Who, Closed, Option<i32>) {
         let Some(key) = (c.tid.0 > 0).then(|| self.threads.process(c.tid)).flatten() else {
             let who = if c.tid.0 <= 0 {
                 self.registry().outside(&now()).into_iter().next()
@@ -213,7 +231,7 @@ impl Callers {
             );
         };
         let who = self.known(key).unwrap_or_else(|| self.admit(key, c));
-        let thread = proc::stat(c.tid.0);
+        let thread = proc::callers_stat(c.tid.0);
         let exiting = thread.as_ref().is_some_and(|s| s.exiting);
         let code = if exiting && proc::may_see_exit_code() {
             proc::group_stat(key.tgid)

@@ -44,6 +44,8 @@ pub(crate) fn stat(line: &[u8]) -> Option<Stat> {
 pub(crate) struct Status {
     /// The process that a thread belongs to.
     pub(crate) tgid: i32,
+    /// Its parent.
+    pub(crate) ppid: i32,
     /// Filesystem user id.
     pub(crate) fsuid: u32,
     /// Filesystem group id.
@@ -72,6 +74,7 @@ pub(crate) fn status(text: &[u8]) -> Option<Status> {
                 out.tgid = words.next()?.parse().ok()?;
                 seen = true;
             }
+            b"PPid" => out.ppid = words.next()?.parse().ok()?,
             b"Uid" => out.fsuid = words.nth(3)?.parse().ok()?,
             b"Gid" => out.fsgid = words.nth(3)?.parse().ok()?,
             b"Groups" => out.groups = words.filter_map(|w| w.parse().ok()).collect(),
@@ -80,6 +83,13 @@ pub(crate) fn status(text: &[u8]) -> Option<Status> {
         }
     }
     seen.then_some(out)
+}
+
+/// Whether /proc/PID/statm tells of a memory without program text: neither a program's nor, all zeros, that of a process that exits.
+pub(crate) fn no_program(statm: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(statm);
+    let pages: Vec<&str> = text.split_ascii_whitespace().collect();
+    pages.first().is_some_and(|all| *all != "0") && pages.get(3) == Some(&"0")
 }
 
 /// The pieces of /proc/PID/cmdline or environ. A last piece without its NUL (cut short, or rewritten by the process) counts too.
@@ -113,6 +123,14 @@ pub(crate) fn pipe(link: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_being_replaced_is_neither_a_program_nor_one_that_exits() {
+        assert!(no_program(b"1 1 0 0 0 33 0\n"));
+        assert!(!no_program(b"0 0 0 0 0 0 0\n"));
+        assert!(!no_program(b"3291 1804 1420 717 0 436 0\n"));
+        assert!(!no_program(b""));
+    }
 
     /// Captured on Linux 6.18, with the name replaced.
     fn line(comm: &str, flags: u64, code: i32) -> Vec<u8> {

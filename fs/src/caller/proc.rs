@@ -1,5 +1,8 @@
 //! Reading /proc: the edge between the kernel and the decisions. Nothing is decided here.
 //!
+//! The kernel waits for an execve(2) under way before it shows `stat` or a link of a process, and that execve may wait for us: of anybody
+//! but the caller of the request at hand, who is not in one (`replacing` tells), they are read with a bound only (`memory`).
+//!
 //! No call opens, walks or stats a path of the job: links are read as text, and the one stat of an executable asks the
 //! kernel for what it has cached, so that none of it can become a request to our own mount.
 
@@ -41,12 +44,23 @@ fn link(path: &str) -> Option<Vec<u8>> {
         .map(std::ffi::CString::into_bytes)
 }
 
-/// Of a process or a thread. A thread's own line: the sums over a whole group cost a hundred times more in a large one.
+/// Of a process or a thread, whoever it is.
 pub(crate) fn stat(pid: i32) -> Option<Stat> {
+    memory::ask(pid, move || callers_stat(pid))
+}
+
+/// Of who waits for our answer. A thread's own line: the sums over a whole group cost a hundred times more in a large one.
+pub(crate) fn callers_stat(pid: i32) -> Option<Stat> {
     parse::stat(&read(&format!("/proc/{pid}/task/{pid}/stat"))?)
 }
 
-/// Of a process, with the exit code of the whole group.
+/// True in the middle of execve(2), when the old program is gone, the new one is not there, and what was marked close-on-exec is being
+/// closed: the memory holds a stack and no program text. Never waits.
+pub(crate) fn replacing(pid: i32) -> bool {
+    read(&format!("/proc/{pid}/statm")).is_some_and(|text| parse::no_program(&text))
+}
+
+/// Of a process that waits for our answer, with the exit code of the whole group.
 pub(crate) fn group_stat(tgid: Tgid) -> Option<Stat> {
     parse::stat(&read(&format!("/proc/{}/stat", tgid.0))?)
 }
@@ -63,14 +77,14 @@ pub(crate) fn key(tgid: i32) -> Option<ProcessKey> {
     })
 }
 
-/// The process of a thread, and the thread's own start.
+/// The process of a thread that waits for our answer, and the thread's own start.
 pub(crate) fn process_of(tid: Tid) -> Option<(ProcessKey, u64)> {
     let tgid = status(tid.0)?.tgid;
-    let own = stat(tid.0)?.start;
+    let own = callers_stat(tid.0)?.start;
     let start = if tgid == tid.0 {
         own
     } else {
-        stat(tgid)?.start
+        callers_stat(tgid)?.start
     };
     Some((
         ProcessKey {
@@ -94,8 +108,11 @@ pub(crate) fn may_see_exit_code() -> bool {
 /// Executable and arguments now: they change at execve(2) while pid and start time stay. `None` when they cannot be read, as in
 /// a process that is exiting.
 pub(crate) fn program(tgid: Tgid) -> Option<(Option<PathBytes>, Vec<PathBytes>)> {
-    let arguments = parse::pieces(&memory::read(tgid.0, "cmdline")?);
-    let exe = link(&format!("/proc/{}/exe", tgid.0));
+    let (text, exe) = memory::ask(tgid.0, move || {
+        let text = read(&format!("/proc/{}/cmdline", tgid.0))?;
+        Some((text, link(&format!("/proc/{}/exe", tgid.0))))
+    })?;
+    let arguments = parse::pieces(&text);
     if exe.is_none() && arguments.is_empty() {
         return None;
     }
@@ -119,28 +136,48 @@ pub(crate) fn seen(key: ProcessKey, uid: u32, gid: u32) -> Seen {
     let search = parse::pieces(&environment)
         .into_iter()
         .find_map(|e| e.strip_prefix(b"PATH=").map(<[u8]>::to_vec));
-    let same = |what: &str| match (
-        link(&format!("/proc/{pid}/{what}")),
-        link(&format!("/proc/self/{what}")),
-    ) {
-        (Some(theirs), Some(ours)) => Some(theirs == ours),
-        _ => None,
+    let places = memory::ask(pid, move || Some(places(pid))).unwrap_or_default();
+    let same = |which: usize, what: &str| {
+        let ours = link(&format!("/proc/self/{what}"))?;
+        Some(*places.views[which].as_ref()? == ours)
     };
     Seen {
         key,
-        comm: stat(pid).map(|s| s.comm).unwrap_or_default(),
-        exe: link(&format!("/proc/{pid}/exe")).map(PathBytes),
-        exe_identity: cached_identity(&format!("/proc/{pid}/exe")),
+        comm: places.comm,
+        exe: places.exe.map(PathBytes),
+        exe_identity: places.exe_identity,
         argv: argv::redact(&raw),
-        cwd: link(&format!("/proc/{pid}/cwd")).map(PathBytes),
+        cwd: places.cwd.map(PathBytes),
         env_names: parse::env_names(&environment),
         search,
         uid: status.fsuid,
         gid: status.fsgid,
         groups: status.groups,
         effective: status.effective,
-        same_files: same("ns/mnt") == Some(true) && same("root") == Some(true),
-        same_users: same("ns/user"),
+        same_files: same(0, "ns/mnt") == Some(true) && same(1, "root") == Some(true),
+        same_users: same(2, "ns/user"),
+    }
+}
+
+/// What the links of a process lead to.
+#[derive(Default)]
+struct Places {
+    comm: Vec<u8>,
+    exe: Option<Vec<u8>>,
+    exe_identity: Option<FileIdentity>,
+    cwd: Option<Vec<u8>>,
+    /// Mount namespace, root, user namespace.
+    views: [Option<Vec<u8>>; 3],
+}
+
+fn places(pid: i32) -> Places {
+    let exe = format!("/proc/{pid}/exe");
+    Places {
+        comm: callers_stat(pid).map(|s| s.comm).unwrap_or_default(),
+        exe: link(&exe),
+        exe_identity: cached_identity(&exe),
+        cwd: link(&format!("/proc/{pid}/cwd")),
+        views: ["ns/mnt", "root", "ns/user"].map(|what| link(&format!("/proc/{pid}/{what}"))),
     }
 }
 
@@ -182,7 +219,11 @@ pub(crate) fn snapshot(key: ProcessKey) -> Snapshot {
     let mut pid = key.tgid.0;
     let mut younger = u64::MAX;
     while chain.len() < MAX_DEPTH && pid > 0 {
-        let Some(s) = stat(pid) else { break };
+        let look = move || Some((callers_stat(pid)?, link(&format!("/proc/{pid}/exe"))));
+        let own = pid == key.tgid.0;
+        let Some((s, exe)) = (if own { look() } else { memory::ask(pid, look) }) else {
+            break;
+        };
         // A parent is older than its child: this pid belongs to somebody else by now.
         if s.start > younger {
             break;
@@ -194,7 +235,7 @@ pub(crate) fn snapshot(key: ProcessKey) -> Snapshot {
                 start: s.start,
             },
             comm: s.comm,
-            exe: link(&format!("/proc/{pid}/exe")),
+            exe,
         });
         pid = s.ppid;
     }
@@ -213,13 +254,16 @@ pub(crate) fn cgroups(pid: i32) -> Vec<String> {
 
 /// The pipes at standard input, output and error.
 pub(crate) fn standard_pipes(tgid: Tgid) -> Vec<End> {
-    (0..3)
-        .filter_map(|fd| end(&format!("/proc/{}/fd/{fd}", tgid.0)))
-        .collect()
+    let look = move |fd| end(&format!("/proc/{}/fd/{fd}", tgid.0));
+    memory::ask(tgid.0, move || Some((0..3).filter_map(look).collect())).unwrap_or_default()
 }
 
 /// All ends of pipes of a process, each once.
 pub(crate) fn pipes(tgid: Tgid) -> Vec<End> {
+    memory::ask(tgid.0, move || Some(all_pipes(tgid))).unwrap_or_default()
+}
+
+fn all_pipes(tgid: Tgid) -> Vec<End> {
     let Ok(dir) = std::fs::read_dir(format!("/proc/{}/fd", tgid.0)) else {
         return Vec::new();
     };
@@ -253,7 +297,7 @@ pub(crate) fn children(shells: &[ProcessKey], near: Tgid) -> Vec<Tgid> {
     dir.flatten()
         .filter_map(|d| d.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| pid.abs_diff(near.0) <= NEAR.unsigned_abs() && *pid != near.0)
-        .filter(|pid| stat(*pid).is_some_and(|s| shells.iter().any(|p| p.tgid.0 == s.ppid)))
+        .filter(|pid| status(*pid).is_some_and(|s| shells.iter().any(|p| p.tgid.0 == s.ppid)))
         .map(Tgid)
         .collect()
 }
@@ -263,26 +307,22 @@ pub(crate) fn descendants(of: Tgid) -> Vec<ProcessKey> {
     let Ok(dir) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
-    let mut children: HashMap<i32, Vec<ProcessKey>> = HashMap::new();
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     let pids = dir
         .flatten()
         .filter_map(|d| d.file_name().to_str()?.parse::<i32>().ok());
-    for (pid, s) in pids.filter_map(|pid| Some((pid, stat(pid)?))) {
-        let key = ProcessKey {
-            tgid: Tgid(pid),
-            start: s.start,
-        };
-        children.entry(s.ppid).or_default().push(key);
+    for (pid, s) in pids.filter_map(|pid| Some((pid, status(pid)?))) {
+        children.entry(s.ppid).or_default().push(pid);
     }
     let mut out = children.remove(&of.0).unwrap_or_default();
     let mut at = 0;
-    while let Some(key) = out.get(at) {
+    while let Some(pid) = out.get(at) {
         // Taken out, so a pid that was used again meanwhile leads round no circle.
-        let below = children.remove(&key.tgid.0).unwrap_or_default();
+        let below = children.remove(pid).unwrap_or_default();
         out.extend(below);
         at += 1;
     }
-    out
+    out.into_iter().filter_map(key).collect()
 }
 
 /// Where cgroups are mounted.

@@ -59,6 +59,13 @@ impl Threads {
         Some(process)
     }
 
+    /// The process of a thread that was seen before, without asking /proc.
+    pub(crate) fn remembered(&self, tid: Tid) -> Option<ProcessKey> {
+        let known = self.known.get(&tid)?;
+        let alive = known.pidfd.as_ref().is_some_and(Pidfd::alive);
+        alive.then_some(known.process)
+    }
+
     /// Drops threads that are gone, and their descriptors.
     pub(crate) fn prune(&self) {
         self.known.retain(|tid, known| known.holds(*tid));

@@ -59,6 +59,18 @@ impl Engine {
         }
     }
 
+    /// Names may have moved since the kernel asked: what the ledger is told under its lock is the newest.
+    fn at_its_name(&self, opening: &mut Opening) {
+        let Some(path) = self.backing.path(opening.file) else {
+            return;
+        };
+        let now = PathBytes::from(&*path);
+        if now != opening.path {
+            opening.excluded = opening.excluded || self.exclusions.excluded(&path);
+            opening.path = now;
+        }
+    }
+
     /// True when a shell opened the file and somebody else, who is no shell, closes it.
     fn for_shell(&self, handle: HandleId, closer: &Who) -> bool {
         let opener = self.openers.get(&handle).map(|w| *w);
@@ -122,7 +134,8 @@ impl Observer for Engine {
     fn opened(&self, o: &Opened<'_>) {
         if o.access.write && o.inline {
             self.follow(o);
-        } else if o.access.write {
+        } else if o.access.write || o.access.truncate {
+            // open(O_RDONLY | O_TRUNC) writes nothing, and takes everything away.
             self.trees.remove(&o.file);
         }
         self.handles.insert(o.handle, o.file);
@@ -142,7 +155,10 @@ impl Observer for Engine {
             opening.before = now;
             opening.known = None;
         }
-        self.step(|l| l.opened(opening));
+        self.step(|l| {
+            self.at_its_name(&mut opening);
+            l.opened(opening);
+        });
         drop(turn);
         if changes {
             self.turns.told(o.file);
@@ -163,7 +179,10 @@ impl Observer for Engine {
     }
 
     fn flushed(&self, handle: HandleId, caller: Caller, now: &FileIdentity) {
-        let (who, closed, status) = self.callers.closing(caller);
+        // Who only lets go of what it inherited, to become another program, ends nothing.
+        let Some((who, closed, status)) = self.callers.closing(caller) else {
+            return;
+        };
         let for_shell = self.for_shell(handle, &who);
         // `{ a; b; } > out`: both wrote it.
         if for_shell && let Some(first) = lock(&self.ledger).heir(handle) {
@@ -216,7 +235,7 @@ impl Observer for Engine {
                     return;
                 };
                 let path_bytes = PathBytes::from(path);
-                let opening = Opening {
+                let mut opening = Opening {
                     handle: HandleId(u64::MAX),
                     file,
                     access: Access {
@@ -231,7 +250,10 @@ impl Observer for Engine {
                     inline: false,
                     path: path_bytes,
                 };
-                self.step(|l| l.resized_by_name(opening, &now));
+                self.step(|l| {
+                    self.at_its_name(&mut opening);
+                    l.resized_by_name(opening, &now);
+                });
                 self.settle_journal();
             }
         }
@@ -242,7 +264,9 @@ impl Observer for Engine {
         if let Some(file) = self.handles.get(&to).map(|f| *f) {
             self.trees.remove(&file);
         }
-        self.step(|l| l.copied(from, to));
+        let source = self.handles.get(&from).map(|f| *f);
+        let now = source.and_then(|f| self.backing.identity(f).ok());
+        self.step(|l| l.copied(from, to, now.as_ref()));
         if let Some(file) = self.handles.get(&to).map(|f| *f) {
             self.turns.told(file);
         }
@@ -250,25 +274,37 @@ impl Observer for Engine {
 
     fn renamed(&self, from: &Path, to: &Path, replaced: Option<FileKey>, _caller: Caller) {
         let (from, to) = (PathBytes::from(from), PathBytes::from(to));
-        let moved = lock(&self.ledger).at_path(&from);
-        let _ = self.scribe.send(Work::Renamed(from.clone(), to.clone()));
-        self.step(|l| l.renamed(&from, &to, replaced));
+        let moved = self.step(|l| {
+            let moved = l.at_path(&from);
+            // First the index as a whole, then the rows that the ledger knows better; and no row under an old name between the two.
+            let _ = self.scribe.send(Work::Renamed(from.clone(), to.clone()));
+            l.renamed(&from, &to, replaced);
+            moved
+        });
         self.refresh(moved);
         self.settle_journal();
     }
 
     fn exchanged(&self, a: &Path, b: &Path, _caller: Caller) {
         let (a, b) = (PathBytes::from(a), PathBytes::from(b));
-        let moved = {
-            let ledger = lock(&self.ledger);
-            [ledger.at_path(&a), ledger.at_path(&b)]
-        };
-        // First the index as a whole, then the rows that the ledger knows better.
-        let _ = self.scribe.send(Work::Exchanged(a.clone(), b.clone()));
-        self.step(|l| l.exchanged(&a, &b));
+        let moved = self.step(|l| {
+            let moved = [l.at_path(&a), l.at_path(&b)];
+            let _ = self.scribe.send(Work::Exchanged(a.clone(), b.clone()));
+            l.exchanged(&a, &b);
+            moved
+        });
         for file in moved {
             self.refresh(file);
         }
+        self.settle_journal();
+    }
+
+    fn placed(&self, file: FileKey) {
+        self.step(|l| {
+            if let Some(path) = self.backing.path(file) {
+                l.placed(file, &PathBytes::from(&*path));
+            }
+        });
         self.settle_journal();
     }
 
@@ -279,19 +315,24 @@ impl Observer for Engine {
 
     fn unlinked(&self, file: FileKey, path: &Path, last: bool, _caller: Caller) {
         let path = PathBytes::from(path);
-        let unwanted = self.step(|l| l.unlinked(file, &path, last));
+        let unwanted = self.step(|l| {
+            if last {
+                let _ = self.scribe.send(Work::Gone(path.clone()));
+            }
+            l.unlinked(file, &path, last)
+        });
         if unwanted && let Some(pool) = self.pool() {
             pool.cancel(file, LET_GO);
         }
-        if last {
-            let _ = self.scribe.send(Work::Gone(path));
-        } else {
+        if !last {
             self.refresh(Some(file));
         }
     }
 
     fn restated(&self, file: FileKey, before: &FileIdentity, now: &FileIdentity) {
-        self.step(|l| l.restated(file, before, *now));
+        let _turn = self.turns.of(file);
+        let latest = self.backing.identity(file).unwrap_or(*now);
+        self.step(|l| l.restated(file, before, (*now, latest)));
         self.settle_journal();
     }
 
@@ -318,7 +359,7 @@ impl Engine {
     fn refresh(&self, file: Option<FileKey>) {
         let Some(file) = file else { return };
         let _turn = self.turns.of(file);
-        if lock(&self.ledger).file_identity(file).is_some()
+        if lock(&self.ledger).identifies(file)
             && let Ok(now) = self.backing.identity(file)
         {
             self.step(|l| l.refreshed(file, now));

@@ -2,11 +2,12 @@
 
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::digest::Digests;
+use atlas_manifests::id::NodeRef;
 use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::{Closed, Cut, Kind, State};
 
-use super::testing::{APPEND, Bench, CREATE, who};
-use super::{RawUse, Restored};
+use super::testing::{APPEND, Bench, CREATE, READ, REWRITE, UPDATE, who};
+use super::{RawUse, Restored, Undigested};
 use crate::caller::Merge;
 
 #[test]
@@ -173,4 +174,120 @@ fn what_is_opened_after_the_last_write_that_was_seen_is_no_input() {
     b.settle();
     assert_eq!(b.inputs(3), [Digests::of(b"before")]);
     assert_eq!(b.row(3).unwrap().cut, Some(Cut::Write));
+}
+
+/// A rename moves ctime. Who then opens a file that somebody else has open for writing, and has not written, opens what was there
+/// before; and not what it becomes.
+#[test]
+fn a_rename_of_an_open_file_makes_nobody_a_reader_of_what_is_written_later() {
+    let mut b = Bench::new();
+    b.given(1, b"before");
+    let writer = b.open(1, UPDATE, who(1, 0));
+    b.shift_ctime(1);
+    b.refresh(1);
+    b.read_file(1, who(2, 0));
+    b.write_file(2, b"out", who(2, 0));
+    b.store(1, b"after");
+    b.close(writer, 1, who(1, 0));
+    b.settle();
+    let named: Vec<NodeRef> = b.leaves[&who(2, 0).run].iter().map(|l| l.node).collect();
+    let after = b.row(1).map(|r| r.node);
+    assert_eq!(named.len(), 1);
+    assert_ne!(Some(named[0]), after, "it was opened before");
+}
+
+/// The kernel's copies are seen and plain writes are not: what is opened between the two is an input of what is written.
+#[test]
+fn what_is_opened_after_a_copy_is_an_input_of_what_is_written_after_it() {
+    let mut b = Bench::new();
+    b.given(1, b"copied");
+    b.given(2, b"read later");
+    let copied = b.open(1, READ, who(1, 0));
+    let out = b.open(3, CREATE, who(1, 0));
+    b.ledger.copied(copied, out, None);
+    b.read_file(2, who(1, 0));
+    b.store(3, b"both");
+    b.close(out, 3, who(1, 0));
+    b.settle();
+    assert_eq!(
+        b.inputs(3),
+        [Digests::of(b"copied"), Digests::of(b"read later")]
+    );
+}
+
+/// What was written into a file that has no name any more has no digest; but who reads it has not read what was there before.
+#[test]
+fn who_reads_on_in_a_removed_file_has_not_read_what_it_held_before() {
+    let mut b = Bench::new();
+    b.write_file(1, b"before", who(1, 0));
+    b.settle();
+    let before = b.row(1).unwrap().node;
+    let writer = b.open(1, REWRITE, who(1, 0));
+    let reader = b.open(1, READ, who(2, 0));
+    b.store(1, b"after");
+    b.unlink(1);
+    b.close(writer, 1, who(1, 0));
+    b.ledger.read(reader);
+    b.collect();
+    b.write_file(2, b"out", who(2, 0));
+    b.settle();
+    let leaves = &b.leaves[&who(2, 0).run];
+    assert!(!leaves.is_empty());
+    assert!(leaves.iter().all(|l| l.node != before), "{leaves:?}");
+}
+
+/// Plain writes are not seen in passthrough; what is copied out of a file that is being written is not what it held before.
+#[test]
+fn what_is_copied_out_of_a_file_that_is_being_written_is_not_what_it_held_before() {
+    let mut b = Bench::new();
+    b.given(1, b"before");
+    b.read_file(1, who(3, 0));
+    b.settle();
+    let writer = b.open(1, UPDATE, who(1, 0));
+    b.store(1, b"growing");
+    let from = b.open(1, READ, who(2, 0));
+    let to = b.open(2, CREATE, who(2, 0));
+    let now = b.identity(1);
+    b.ledger.copied(from, to, Some(&now));
+    b.store(2, b"growing");
+    b.close(to, 2, who(2, 0));
+    b.close(writer, 1, who(1, 0));
+    b.settle();
+    let (plan, leaves) = b
+        .sealed
+        .iter()
+        .find(|(p, _)| p.run == who(2, 0).run)
+        .unwrap();
+    let before = Some(Digests::of(b"before"));
+    assert!(plan.inputs.iter().all(|i| i.digests != before), "{plan:?}");
+    assert!(leaves.iter().all(|l| l.digests != before), "{leaves:?}");
+}
+
+/// A version is digested while somebody else has it open for writing; what he then writes, unseen, is a new version of his and no
+/// change behind the mount.
+#[test]
+fn what_a_later_writer_writes_while_the_digest_goes_on_is_no_change_behind_the_mount() {
+    let mut b = Bench::new();
+    b.write_file(1, b"first", who(1, 0));
+    let (ticket, ..) = b.digests.remove(0);
+    let writer = b.open(1, UPDATE, who(2, 0));
+    let now = b.identity(1);
+    b.ledger.undigested(ticket, Undigested::Changed(now));
+    b.collect();
+    let (ticket, _, expect) = b.digests.remove(0);
+    assert_eq!(
+        expect,
+        Some(now),
+        "it is tried again, though somebody could write"
+    );
+    b.store(1, b"later");
+    b.close(writer, 1, who(2, 0));
+    let now = b.identity(1);
+    b.ledger.undigested(ticket, Undigested::Changed(now));
+    b.collect();
+    b.settle();
+    assert_eq!(b.ledger.counts().behind, 0);
+    assert_eq!(b.state(1), Some(State::Sealed));
+    assert_eq!(b.row(1).unwrap().digests, Some(Digests::of(b"later")));
+    assert_eq!(b.inconsistencies(), Vec::<String>::new());
 }

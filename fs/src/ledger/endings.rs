@@ -176,7 +176,7 @@ impl Ledger {
         if file.writers.is_empty() {
             match now {
                 Some(now) => self.finish(h.file, now),
-                None => self.abandon(h.file, "deleted before it was closed"),
+                None => self.abandon(h.file, None, "deleted before it was closed"),
             }
         } else if let Some(now) = now
             && file
@@ -195,7 +195,7 @@ impl Ledger {
             return;
         };
         if file.gone {
-            self.abandon(key, "deleted before it was closed");
+            self.abandon(key, Some(now), "deleted before it was closed");
             return;
         }
         let Some(w) = file.writing.take() else { return };
@@ -228,6 +228,11 @@ impl Ledger {
         }
         if !doubtful {
             self.replace_parent(&w);
+        } else if let Some(parent) = w.parent.map(|p| self.real(p))
+            && matches!(self.nodes[parent].phase, Phase::Digesting | Phase::Held)
+        {
+            // Its own digest, if one was begun, may see the change before this one's tells what it was.
+            self.at(parent).attempt += 1;
         }
         if now.size == 0 {
             self.name(w.node);
@@ -286,7 +291,7 @@ impl Ledger {
     }
 
     /// The file went away while it was written.
-    pub(super) fn abandon(&mut self, key: FileKey, why: &str) {
+    pub(super) fn abandon(&mut self, key: FileKey, now: Option<&FileIdentity>, why: &str) {
         let Some(w) = self.files.get_mut(&key).and_then(|f| f.writing.take()) else {
             return;
         };
@@ -299,6 +304,14 @@ impl Ledger {
         self.at(w.node).identity = None;
         self.name(w.node);
         self.settle(w.node, State::Incomplete, Some(why.to_owned()));
+        let bytes = |i: &FileIdentity| (i.size, i.mtime);
+        if w.changed || now.is_none_or(|now| bytes(now) != bytes(&w.before)) {
+            // Who still has it open reads this, and not what it held before.
+            if let Some(file) = self.files.get_mut(&key) {
+                file.current = Some(w.node);
+            }
+            self.readers_go_on(key, w.node);
+        }
     }
 
     fn author(&mut self, w: &Writing, now: &FileIdentity) {

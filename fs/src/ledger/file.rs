@@ -72,6 +72,8 @@ pub(super) struct Handle {
     pub flushed: bool,
     /// The kind of use it stands for.
     pub code: bool,
+    /// The daemon moves its bytes: no read and no write goes unseen.
+    pub inline: bool,
     /// Reads were seen.
     pub read_seen: bool,
 }

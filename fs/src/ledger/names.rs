@@ -48,6 +48,20 @@ impl Ledger {
         }
     }
 
+    /// A file was found under a name. It goes by it from now on when the one it went by leads elsewhere, or nowhere.
+    pub fn placed(&mut self, file: FileKey, path: &PathBytes) {
+        let Some(f) = self.files.get(&file).filter(|f| !f.gone) else {
+            return;
+        };
+        let known = f.path.clone();
+        if self.by_path.get(path) != Some(file) {
+            self.by_path.insert(path, file, &known);
+        }
+        if known != *path && self.by_path.get(&known) != Some(file) {
+            self.rename_file(file, &known, path.clone());
+        }
+    }
+
     /// One more name.
     pub fn linked(&mut self, file: FileKey, path: PathBytes) {
         if let Some(f) = self.files.get(&file) {

@@ -65,6 +65,7 @@ impl Ledger {
                 write: o.access.write,
                 flushed: false,
                 code: o.code || o.access.exec,
+                inline: o.inline,
                 read_seen: false,
             },
         );
@@ -83,9 +84,7 @@ impl Ledger {
         });
         file.gone = false;
         file.touched = self.forgetting.beat();
-        if self.by_path.get(&o.path).is_none() {
-            self.by_path.insert(&o.path, o.file, &file.path);
-        }
+        self.placed(o.file, &o.path);
     }
 
     /// The content that was there before this open; digested unless somebody is about to change it.
@@ -199,6 +198,9 @@ impl Ledger {
                 self.next_version(o.file, w)
             };
             w.changed |= empties;
+            if empties {
+                w.cut = None;
+            }
             w.who = who;
             if let Some(f) = self.files.get_mut(&o.file) {
                 f.writing = Some(w);
@@ -271,18 +273,20 @@ impl Ledger {
 
     /// Length or allocation changed through an open handle.
     pub fn resized(&mut self, handle: HandleId, who: Who) {
-        let Some(file) = self.handles.get(&handle).map(|h| h.file) else {
+        let Some(h) = self.handles.get(&handle) else {
             return;
         };
-        self.change(file, Some(who), None);
+        let (file, cut) = (h.file, h.inline.then(|| (who.run, self.uses_of(who.run))));
+        self.change(file, Some(who), cut);
     }
 
+    /// `cut`: how much its run had used when this changed the file, where no change that comes later can go unseen.
     fn change(&mut self, file: FileKey, who: Option<Who>, cut: Option<(RunId, u64)>) {
         let Some(w) = self.files.get_mut(&file).and_then(|f| f.writing.as_mut()) else {
             return;
         };
         w.changed = true;
-        w.cut = cut.or(w.cut);
+        w.cut = cut;
         if let Some(who) = who {
             w.who = who;
         }
@@ -316,22 +320,20 @@ impl Ledger {
         }
     }
 
-    /// The kernel copied bytes from one open file to another.
-    pub fn copied(&mut self, from: HandleId, to: HandleId) {
+    /// The kernel copied bytes from one open file to another; `now` is how the first one is, which may be written unseen.
+    pub fn copied(&mut self, from: HandleId, to: HandleId, now: Option<&FileIdentity>) {
         let (Some(from), Some(to)) = (self.handles.get(&from), self.handles.get(&to)) else {
             return;
         };
+        let (who, seen) = (to.who.first().copied(), to.inline);
         let (from, to) = (from.file, to.file);
         let source = self.files.get(&from).and_then(|f| match &f.writing {
-            Some(w) if w.changed && from != to => Some(w.node),
+            Some(w) if from != to && (w.changed || now.is_some_and(|n| differs(&w.before, n))) => {
+                Some(w.node)
+            }
             _ => f.current,
         });
         let source = source.map(|s| self.real(s));
-        let who = self
-            .files
-            .get(&to)
-            .and_then(|f| f.writing.as_ref())
-            .map(|w| w.who);
         if let Some(s) = source
             && self.nodes[s].phase == Phase::Open
         {
@@ -343,7 +345,7 @@ impl Ledger {
         {
             w.copied.push(s);
         }
-        let cut = who.map(|w| (w.run, self.uses_of(w.run)));
+        let cut = who.filter(|_| seen).map(|w| (w.run, self.uses_of(w.run)));
         self.change(to, who, cut);
     }
 }

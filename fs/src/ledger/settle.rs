@@ -216,11 +216,19 @@ impl Ledger {
             return;
         }
         let ended = node.authored.is_some();
-        let busy = self
-            .files
-            .get(&node.file)
-            .is_some_and(|f| f.writing.is_some());
+        let writing = self.files.get(&node.file).and_then(|f| f.writing.as_ref());
+        let busy = writing.is_some();
+        // Who only has it open for writing may do so for days: it is digested as held, unless something is written after all.
+        let unwritten = writing.is_some_and(|w| w.node != ix && !w.changed);
         match why {
+            Undigested::Changed(now)
+                if ended
+                    && unwritten
+                    && node.identity == Some(now)
+                    && node.attempt < MAX_ATTEMPTS =>
+            {
+                self.want_digest(ix, ended);
+            }
             // Its next close, or the end of the writing that runs now, decides.
             Undigested::Changed(_) if busy => self.at(ix).attempt += 1,
             Undigested::Changed(now)
@@ -263,21 +271,33 @@ impl Ledger {
         }
     }
 
-    /// Something around the bytes was changed through the mount, and no byte: they identify differently now, times included.
-    pub fn restated(&mut self, file: FileKey, before: &FileIdentity, now: FileIdentity) {
+    /// Something around the bytes was changed through the mount, and no byte: what identified them as `before` did so as `now` right
+    /// after, and does as `latest` when this is told.
+    pub fn restated(
+        &mut self,
+        file: FileKey,
+        before: &FileIdentity,
+        (now, latest): (FileIdentity, FileIdentity),
+    ) {
         let Some(f) = self.files.get_mut(&file) else {
             return;
         };
         if let Some(w) = &mut f.writing {
-            // touch(1) opens for writing and sets times: until then nothing had been written, and it still has not.
+            // touch(1) opens for writing and sets times: until then nothing had been written, and it still has not. What has been
+            // written since `now` counts.
             if !differs(&w.before, before) {
                 w.before = now;
             }
         }
+        let now = if f.writing.is_some() { now } else { latest };
         let Some(ix) = f.current.map(|c| self.real(c)) else {
             return;
         };
-        if self.nodes[ix].identity == Some(*before) {
+        // But for the change time, which a rename beside this moves too.
+        if self.nodes[ix]
+            .identity
+            .is_some_and(|i| same_bytes(&i, before))
+        {
             self.at(ix).identity = Some(now);
             self.tell(ix);
             self.journal_place(ix);
@@ -286,10 +306,14 @@ impl Ledger {
 
     /// The bytes identify differently now, though nobody was seen to write: a link count or a name changed.
     pub fn refreshed(&mut self, file: FileKey, now: FileIdentity) {
-        let Some(f) = self.files.get(&file) else {
+        let Some(f) = self.files.get_mut(&file) else {
             return;
         };
-        if f.writing.is_some() {
+        if let Some(w) = &mut f.writing {
+            // Until then nothing had been written: who opens it now still opens what was there before.
+            if !w.changed && (w.before.size, w.before.mtime) == (now.size, now.mtime) {
+                w.before = now;
+            }
             return;
         }
         let Some(ix) = f.current.map(|c| self.real(c)) else {

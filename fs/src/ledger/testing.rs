@@ -138,7 +138,7 @@ impl Bench {
         let (before, content) = self.files[&file].clone();
         self.put(file, &content);
         let now = self.identity(file);
-        self.ledger.restated(key(file), &before, now);
+        self.ledger.restated(key(file), &before, (now, now));
         self.collect();
     }
 
@@ -177,6 +177,14 @@ impl Bench {
     pub(super) fn shift(&mut self, file: u64) {
         if let Some((_, content)) = self.files.get(&file).cloned() {
             self.put(file, &content);
+        }
+    }
+
+    /// Its name changes: of the times only ctime moves.
+    pub(super) fn shift_ctime(&mut self, file: u64) {
+        self.clock += 1;
+        if let Some((identity, _)) = self.files.get_mut(&file) {
+            identity.ctime = self.clock;
         }
     }
 

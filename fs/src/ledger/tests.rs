@@ -260,7 +260,7 @@ fn copied_bytes_are_named_with_the_grade_of_a_copy() {
     let from = b.open(1, READ, p);
     let to = b.open(2, CREATE, p);
     b.store(2, b"src");
-    b.ledger.copied(from, to);
+    b.ledger.copied(from, to, None);
     b.close(from, 1, p);
     b.close(to, 2, p);
     b.settle();

@@ -42,6 +42,13 @@ impl Backing for Vfs {
         Ok(now.identity())
     }
 
+    fn path(&self, file: FileKey) -> Option<PathBuf> {
+        let node = self.inodes.by_key(file)?;
+        let path = self.inodes.path(&node);
+        self.moves.asked(file);
+        Some(path)
+    }
+
     fn open_path(&self, path: &Path) -> io::Result<File> {
         let below: PathBuf = path
             .components()

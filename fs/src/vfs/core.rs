@@ -15,6 +15,7 @@ use rustix::fs::{Mode as Bits, OFlags};
 use super::credentials;
 use super::handle::Handles;
 use super::inode::{Inodes, Node, lock};
+use super::moves::Moves;
 use super::observer::{Caller, FileKey, Observer, Tid};
 use super::options::{IoDecision, IoMode, Mode, Options};
 use super::probe;
@@ -58,6 +59,7 @@ pub struct Stats {
 /// POSIX over one backing directory. Made before the mount; `fuse::serve` brings it to life.
 pub struct Vfs {
     pub(crate) inodes: Inodes,
+    pub(crate) moves: Moves,
     pub(crate) handles: Handles,
     pub(crate) virtuals: VirtualNodes,
     /// For work on the store that may take long.
@@ -119,6 +121,7 @@ impl Vfs {
         };
         Ok(Arc::new(Self {
             inodes: Inodes::new(source, ANCHORS)?,
+            moves: Moves::default(),
             handles: Handles::new(),
             virtuals: VirtualNodes::new(),
             workers: Workers::new(),

@@ -115,6 +115,7 @@ impl Vfs {
             if entry.name == "." || entry.name == ".." {
                 return add(entry, &dots(entry));
             }
+            let _looking = self.moves.looking();
             let Ok(fd) = open_path(&dir.fd, &entry.name) else {
                 return false; // It went away meanwhile.
             };

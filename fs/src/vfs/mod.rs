@@ -17,6 +17,7 @@ pub(crate) mod handle;
 pub(crate) mod inode;
 mod io;
 mod mounted;
+mod moves;
 mod names;
 pub(crate) mod number;
 pub(crate) mod open;

@@ -103,12 +103,15 @@ impl Vfs {
     pub(crate) fn unlink(&self, parent: NodeId, name: &OsStr, caller: Caller) -> io::Result<()> {
         let (dir, dir_fd) = self.existing(parent, name)?;
         let victim = open_path(&dir_fd, name)?;
-        let path = self.inodes.path_in(&dir, name);
+        // Who has other names goes by one of them from now on: nobody may note the lost one once more.
+        let changing = (attr::stat(&victim)?.nlink > 1).then(|| self.moves.changing());
         rustix::fs::unlinkat(&*dir_fd, name, AtFlags::empty())?;
         let left = attr::stat(&victim)?;
         if let Some(node) = self.inodes.by_key(left.key) {
             node.unnamed(parent, name);
         }
+        drop(changing);
+        let path = self.inodes.path_in(&dir, name);
         if left.is_file() {
             let last = left.nlink == 0;
             self.observer()?.unlinked(left.key, &path, last, caller);
@@ -132,35 +135,45 @@ impl Vfs {
     ) -> io::Result<()> {
         let (from_dir, from_fd) = self.existing(from, name)?;
         let (to_dir, to_fd) = self.place(to, new_name)?;
+        let observer = self.observer()?;
+        let rename = self.moves.begin();
         let moved = attr::stat_at(&*from_fd, name)?;
         let target = attr::stat_at(&*to_fd, new_name).ok();
         let (old, new) = (
             self.inodes.path_in(&from_dir, name),
             self.inodes.path_in(&to_dir, new_name),
         );
-        rustix::fs::renameat_with(&*from_fd, name, &*to_fd, new_name, flags)?;
-        let same = target.is_some_and(|t| t.key == moved.key);
-        if same {
-            // rename(2) of two names of one inode does nothing.
-            return Ok(());
-        }
-        self.renamed(&moved, (from, name), (to, new_name));
-        let observer = self.observer()?;
         let exchange = flags.contains(RenameFlags::EXCHANGE);
-        let replaced = target.filter(|t| t.is_file() && !exchange);
-        if exchange && let Some(target) = target {
-            self.renamed(&target, (to, new_name), (from, name));
+        {
+            let _changing = self.moves.changing();
+            rustix::fs::renameat_with(&*from_fd, name, &*to_fd, new_name, flags)?;
+            if target.is_some_and(|t| t.key == moved.key) {
+                // rename(2) of two names of one inode does nothing.
+                return Ok(());
+            }
+            self.renamed(&moved, (from, name), (to, new_name));
+            match target.filter(|_| exchange) {
+                Some(target) => self.renamed(&target, (to, new_name), (from, name)),
+                None => {
+                    if let Some(node) = target.and_then(|t| self.inodes.by_key(t.key)) {
+                        node.unnamed(to, new_name);
+                    }
+                }
+            }
+        }
+        if exchange {
             observer.exchanged(&old, &new, caller);
-            return Ok(());
+        } else {
+            let replaced = target.filter(Attr::is_file);
+            // What has another name lost this one, and no more.
+            if let Some(linked) = replaced.filter(|t| t.nlink > 1) {
+                observer.unlinked(linked.key, &new, false, caller);
+            }
+            let replaced = replaced.filter(|t| t.nlink == 1).map(|t| t.key);
+            observer.renamed(&old, &new, replaced, caller);
         }
-        // What has another name lost this one, and no more.
-        if let Some(linked) = replaced.filter(|t| t.nlink > 1) {
-            observer.unlinked(linked.key, &new, false, caller);
-        }
-        let replaced = replaced.filter(|t| t.nlink == 1).map(|t| t.key);
-        observer.renamed(&old, &new, replaced, caller);
-        if let Some(node) = target.and_then(|t| self.inodes.by_key(t.key)) {
-            node.unnamed(to, new_name);
+        for file in rename.doubted() {
+            observer.placed(file);
         }
         Ok(())
     }
@@ -197,6 +210,7 @@ impl Vfs {
 
     /// The entry just made.
     fn made(&self, dir: &Arc<Node>, dir_fd: &OwnedFd, name: &OsStr) -> io::Result<Shown> {
+        let _looking = self.moves.looking();
         let fd = open_path(dir_fd, name)?;
         let stat = attr::stat(&fd)?;
         let node = self.inodes.enter(dir.id, name, fd, &stat);

@@ -113,6 +113,8 @@ pub trait Observer: Send + Sync + 'static {
     fn renamed(&self, from: &Path, to: &Path, replaced: Option<FileKey>, caller: Caller);
     /// Two names changed places (RENAME_EXCHANGE), each with everything below it.
     fn exchanged(&self, a: &Path, b: &Path, caller: Caller);
+    /// A name of this file was told while names moved: it may be another one by now.
+    fn placed(&self, _file: FileKey) {}
     /// A regular file has one more name.
     fn linked(&self, file: FileKey, path: &Path);
     /// A name of a regular file is gone; `last` when no name is left.
@@ -138,6 +140,10 @@ pub trait Backing: Send + Sync + 'static {
     fn open_read(&self, file: FileKey) -> io::Result<File>;
     /// Its identity now.
     fn identity(&self, file: FileKey) -> io::Result<FileIdentity>;
+    /// Its newest name below SOURCE. Asked for together with telling it on: `Observer::placed` is told if names moved meanwhile.
+    fn path(&self, _file: FileKey) -> Option<PathBuf> {
+        None
+    }
     /// A path below SOURCE, resolved on the backing side (no symlinks followed out of SOURCE). For `register` and the index.
     fn open_path(&self, path: &Path) -> io::Result<File>;
     /// The key of an open backing file.

@@ -133,6 +133,7 @@ impl Vfs {
             OFlags::from_bits_retain(flags as u32) - NOT_OURS - OFlags::TRUNC
         };
         let how = how | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let looking = self.moves.looking();
         let made = {
             let _as = As::creator(caller, umask);
             rustix::fs::openat(&*dir_fd, name, how, Mode::from_raw_mode(mode & 0o7777))
@@ -154,6 +155,7 @@ impl Vfs {
             (open_again(&file, OFlags::PATH)?, Some(file))
         };
         let node = self.inodes.enter(parent, name, anchor, &stat);
+        drop(looking);
         let opened = self.open_created(&node, (access, flags), caller, &stat, backing, register);
         let open = opened.inspect_err(|_| self.inodes.forget(node.id, 1))?;
         let ttl = self.attr_ttl(&node).min(TTL);
@@ -304,7 +306,9 @@ impl Vfs {
         if dir.kind != FileType::Directory {
             return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
         }
-        let fd = match open_path(&*self.inodes.fd(&dir)?, name) {
+        let dir_fd = self.inodes.fd(&dir)?;
+        let _looking = self.moves.looking();
+        let fd = match open_path(&*dir_fd, name) {
             Ok(fd) => fd,
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
             Err(e) => return Err(e),
