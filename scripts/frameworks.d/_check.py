@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 from _expect import Framework, Output, matches
@@ -223,9 +224,12 @@ def one_set(lab: Lab, path: Path, closes: str) -> None:
     expect(lab, 0, name)
 
 
-def ended_at(lab: Lab, name: str) -> str:
-    versions = lab.ask("show", name)["versions"]
-    return max(v.get("ended_at") or "" for v in versions)
+def ended_at(lab: Lab, name: str) -> datetime:
+    """Of its newest version; as text the times would not sort, for they have as many digits as they need."""
+    ends = [v["ended_at"] for v in lab.ask("show", name)["versions"] if v.get("ended_at")]
+    if not ends:
+        raise Failure(f"atlasctl show does not say when {name} ended")
+    return max(map(datetime.fromisoformat, ends))
 
 
 def expect(lab: Lab, code: int, *words: str, cwd: Path | None = None) -> None:
