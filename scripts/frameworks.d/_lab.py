@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from _expect import Framework, Phase
 
 # The inner shell becomes an orphan when the outer one ends: what belongs to one job is found by ancestry and by shared pipes.
 OUTER = 'setsid bash -c "$0" sh "$@" </dev/null >/dev/null 2>&1 &'
-INNER = """base=$1; shift; until [ -e "$base.go" ]; do sleep 0.02; done
+INNER = """base=$1; shift; echo $$ >"$base.pid"; until [ -e "$base.go" ]; do sleep 0.02; done
 for fd in /proc/$$/fd/*; do fd=${fd##*/}; case $fd in 0 | 1 | 2 | 255) ;; *) eval "exec $fd>&-" ;; esac; done
 "$@" </dev/null >"$base.out" 2>&1; echo $? >"$base.code.tmp"; mv "$base.code.tmp" "$base.code" """
 AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--inh-caps=-all", "--"]
@@ -131,11 +132,16 @@ class Lab:
         subprocess.run(["bash", "-c", OUTER, INNER, str(base), *job], cwd=self.work, check=True, stdin=subprocess.DEVNULL)
         base.with_suffix(".go").touch()
         code, waited = base.with_suffix(".code"), 0.0
-        while not code.exists():
-            time.sleep(0.05)
-            waited += 0.05
-            if waited > LIMIT:
-                raise Failure(f"{phase.name} has not ended after {LIMIT} s\n{self.tail(base)}")
+        try:
+            while not code.exists():
+                time.sleep(0.05)
+                waited += 0.05
+                if waited > LIMIT:
+                    raise Failure(f"{phase.name} has not ended after {LIMIT} s\n{self.tail(base)}")
+        except (Failure, KeyboardInterrupt):
+            # The session is the job's own; what it started in sessions of theirs ends with its pipes, or holds up the unmounting.
+            os.killpg(int(base.with_suffix(".pid").read_text()), signal.SIGKILL)
+            raise
         if (status := code.read_text().strip()) != "0":
             raise Failure(f"{phase.name} ended with {status}\n{self.tail(base)}")
 
