@@ -56,6 +56,10 @@ pub fn name_of(pid: i32) -> String {
 }
 
 fn holds(pid: i32, mount: u64) -> Option<Holder> {
+    // One that is held up inside execve(2), by whatever filesystem, would hold up the unmounting too.
+    if crate::caller::replacing(pid) {
+        return None;
+    }
     let dir = PathBuf::from(format!("/proc/{pid}"));
     let how = standing(&dir, mount).or_else(|| opened(&dir, mount))?;
     Some(Holder {
