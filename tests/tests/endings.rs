@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use atlas_tests::lineage::names;
 use atlas_tests::{Lab, Mount, Options, both};
 
 fn closed(mount: &Mount<'_>, path: &str) -> String {
@@ -39,6 +40,20 @@ fn with_threads(mount: &Mount<'_>, how: &str, number: &str, code: i32) {
 }
 
 both! {
+    /// A shell keeps the output that it redirects away in a close-on-exec descriptor: each command closes its copy, and writes nothing to it.
+    fn the_commands_of_a_shell_close_their_copies_of_its_output_and_are_not_its_writers(io) {
+        let lab = Lab::new();
+        lab.put("a", b"an input\n");
+        let mount = lab.mount(Options::new(io));
+        let script = "exec > log; echo first; { cat a; } > copy; echo last";
+        mount.job(&["bash", "-c", script]).ok();
+        mount.sync();
+        assert_eq!(mount.lineage("copy").inputs(), names(["a"]));
+        assert_eq!(fs::read(mount.path("log")).unwrap(), b"first\nlast\n");
+        mount.verify("log", 0);
+        mount.verify("copy", 0);
+    }
+
     /// A killed writer leaves half a file: it is kept and signed, and verify says 7, not 0.
     fn a_killed_writers_file_says_killed_and_verifies_as_incomplete(io) {
         let lab = Lab::new();

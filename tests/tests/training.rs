@@ -162,6 +162,20 @@ both! {
         assert!(text.contains("digits") && text.contains("model.safetensors"), "{text}");
     }
 
+    /// `bash job.sh` reads its script like any file: it is the program, and no data; the same for what another program reads of it.
+    fn the_script_that_a_shell_runs_is_code_and_to_everybody_else_it_is_data(io) {
+        let lab = Lab::new();
+        lab.put("bin/job.sh", b"read -r line < a; echo \"$line\" > out\n");
+        lab.put("a", b"a\n");
+        let mount = lab.mount(Options::new(io));
+        mount.job(&["bash", "bin/job.sh"]).ok();
+        mount.sh("gzip -c bin/job.sh > job.gz").ok();
+        mount.sync();
+        let lineage = mount.lineage("out");
+        assert_eq!(lineage.inputs(), names(["a"]), "{}", lineage.json);
+        assert_eq!(mount.lineage("job.gz").inputs(), names(["bin/job.sh"]));
+    }
+
     /// A corpus of source code is data: only a Python imports Python files.
     fn python_files_that_another_program_reads_are_data(io) {
         let lab = Lab::new();

@@ -14,6 +14,7 @@ mod sweep;
 mod threads;
 mod watch;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +23,7 @@ use atlas_manifests::id::{InstanceId, RunId};
 use atlas_manifests::rows::{ProcessRow, RunRow};
 use atlas_manifests::vocabulary::Closed;
 
+use crate::program::script;
 use crate::vfs::observer::{Caller, Tgid, Tid};
 
 pub use seen::Seen;
@@ -374,6 +376,12 @@ impl Callers {
                 .flatten()
                 .any(|name| name.starts_with(b"python") || name.starts_with(b"pypy"))
         })
+    }
+
+    /// True when this process, as last seen, interprets the script of this path below SOURCE.
+    pub fn is_its_script(&self, who: &Who, path: &Path) -> bool {
+        let scripts = self.seen(who).and_then(|s| script::path(&s));
+        scripts.is_some_and(|s| s.iter().any(|script| script.ends_with(path)))
     }
 
     /// A command goes on with the file that another had written to, because a shell gave it the same descriptor.

@@ -40,7 +40,11 @@ impl Engine {
         let new = !lock(&self.ledger).knows(o.file);
         let fresh = new && !o.access.created && o.before.size > 0;
         let who = self.who(o.caller, o.access.write);
-        let code = is_code(&path, || who.iter().any(|w| self.callers.is_python(w)));
+        let code = is_code(
+            &path,
+            || who.iter().any(|w| self.callers.is_python(w)),
+            || who.iter().any(|w| self.callers.is_its_script(w, o.path)),
+        );
         Opening {
             handle: o.handle,
             file: o.file,
@@ -116,11 +120,17 @@ impl Engine {
     }
 }
 
-/// Libraries, and modules that `a Python` opens, by name; what is executed is told by the kernel.
-fn is_code(path: &PathBytes, a_python: impl FnOnce() -> bool) -> bool {
+/// Libraries, modules that `a Python` opens, and the script that a shell was started with, by name; what is executed is told by
+/// the kernel.
+fn is_code(
+    path: &PathBytes,
+    a_python: impl FnOnce() -> bool,
+    its_script: impl FnOnce() -> bool,
+) -> bool {
     let name = path.base_name();
+    let ends = |endings: &[&[u8]]| endings.iter().any(|e| name.ends_with(e));
     let library = name.ends_with(b".so") || name.windows(4).any(|w| w == b".so.");
-    library || ([&b".py"[..], b".pyc"].iter().any(|e| name.ends_with(e)) && a_python())
+    library || ends(&[b".py", b".pyc"]) && a_python() || ends(&[b".sh", b".bash"]) && its_script()
 }
 
 impl Observer for Engine {

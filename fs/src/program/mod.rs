@@ -8,7 +8,7 @@ mod git;
 mod packages;
 mod passwd;
 mod repository;
-mod script;
+pub(crate) mod script;
 mod walk;
 
 use std::collections::HashMap;
