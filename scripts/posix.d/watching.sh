@@ -38,7 +38,8 @@ CREATE d/c
 DELETE d/c
 DELETE d/b' "$(watched simple)"
 }
-dirs() { mkdir x; rmdir x; }
+# A moment between: inotifywait -r complains of what is gone before it could watch it.
+dirs() { mkdir x; sleep 1; rmdir x; }
 case_directories() { same events 'CREATE,ISDIR d/x
 DELETE,ISDIR d/x' "$(watched dirs)"; }
 replace() { echo new >t; mv t f; }

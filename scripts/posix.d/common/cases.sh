@@ -59,9 +59,9 @@ until_true() { # COMMAND...
   done
 }
 
-# Everything about a tree but what differs by nature (device, inode numbers, sizes of directories, ctime, times of links): a line for each name.
+# Everything about a tree but what differs by nature (device, inode numbers, sizes of directories, ctime, times of what is neither file nor directory): a line for each name.
 tree_facts() { # DIR
-  (cd "$1" && find . \( -type d -printf '%P %y %m %U %G %T@\n' \) -o \( -type l -printf '%P l %U %G %l\n' \) -o -printf '%P %y %m %U %G %n %s %l %T@\n' | sort)
+  (cd "$1" && find . \( -type d -printf '%P %y %m %U %G %T@\n' \) -o \( ! -type f -printf '%P %y %m %U %G %l\n' \) -o -printf '%P %y %m %U %G %n %s %l %T@\n' | sort)
 }
 tree_sums() { # DIR
   (cd "$1" && find . -type f -print0 | sort -z | xargs -0r sha256sum)
