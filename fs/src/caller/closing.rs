@@ -2,6 +2,21 @@
 
 use atlas_manifests::vocabulary::Closed;
 
+use super::Who;
+
+/// One FLUSH: who closed, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closing {
+    /// Whose descriptor it was.
+    pub who: Who,
+    /// How it was closed.
+    pub closed: Closed,
+    /// Exit status or signal.
+    pub status: Option<i32>,
+    /// By execve(2), which closes what the new program shall not have: it never wrote there.
+    pub executing: bool,
+}
+
 /// From a FLUSH's caller: whether its thread is exiting, and its leader's exit code as wait(2) gives it (`None`: may not be seen).
 ///
 /// PF_SIGNALED is not asked: the last thread of every multithreaded program that exits normally carries it.

@@ -221,7 +221,8 @@ fn execve_is_noticed_when_the_process_opens_for_writing_again() {
     let who = callers.resolve(by(pid), true)[0];
     assert_eq!(callers.seen(&who).unwrap().program(), "bash");
     std::io::Write::write_all(job.0.stdin.as_mut().unwrap(), b"\n").unwrap();
-    until(|| proc::stat(pid).is_some_and(|s| s.comm == b"sleep"));
+    // Its name is there before its arguments are.
+    until(|| proc::program(Tgid(pid)).is_some_and(|(_, argv)| argv.len() == 2));
     assert_eq!(
         callers.resolve(by(pid), true),
         [who],
@@ -245,7 +246,12 @@ fn a_caller_that_is_gone_or_has_no_name_here_is_unknown_and_counted() {
     assert_eq!(outside[0], gone[0]);
     assert_eq!(
         callers.closing(by(0)),
-        Some((gone[0], Closed::Explicit, None))
+        Some(Closing {
+            who: gone[0],
+            closed: Closed::Explicit,
+            status: None,
+            executing: false
+        })
     );
     assert_eq!(callers.unnamed(), (1, 1));
     assert!(callers.row(gone[0].run).is_some());

@@ -26,6 +26,7 @@ use atlas_manifests::vocabulary::Closed;
 use crate::program::script;
 use crate::vfs::observer::{Caller, Tgid, Tid};
 
+pub use closing::Closing;
 pub use seen::Seen;
 
 pub(crate) use proc::{HOST, identity, key, replacing, root_of};
@@ -202,11 +203,19 @@ impl Callers {
 
     /// At FLUSH, before it is answered: whose it is, how the file is being closed, and the exit status or signal that goes with it.
     /// `None`: by the execve(2) of a process that was not seen before, which has written nothing.
-    pub fn closing(&self, c: Caller) -> Option<(Who, Closed, Option<i32>)> {
-        if c.tid.0 > 0 && replacing(c.tid.0) {
-            return Some((self.remembered(c.tid)?, Closed::Explicit, None));
-        }
-        Some(self.closing_itself(c))
+    pub fn closing(&self, c: Caller) -> Option<Closing> {
+        let executing = c.tid.0 > 0 && replacing(c.tid.0);
+        let (who, closed, status) = if executing {
+            (self.remembered(c.tid)?, Closed::Explicit, None)
+        } else {
+            self.closing_itself(c)
+        };
+        Some(Closing {
+            who,
+            closed,
+            status,
+            executing,
+        })
     }
 
     /// Where a process belongs that must not be looked at now. After execve(2) its only thread has the id of the process.

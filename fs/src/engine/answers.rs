@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atlas_manifests::bytes::base64;
 use atlas_manifests::digest::DigestPrefix;
@@ -17,6 +17,9 @@ use crate::control::{Handler, Peer};
 
 /// `sync` over the channel waits at most so long, whatever was asked.
 const LONGEST_SYNC: Duration = Duration::from_secs(3600);
+
+/// The index may be so far behind for a question by name.
+const LONGEST_LAG: Duration = Duration::from_secs(1);
 
 fn error(code: i32, text: impl Into<String>) -> Say {
     Say::Error {
@@ -92,6 +95,8 @@ impl Handler for Engine {
             }),
             Ask::ByPath { path } => {
                 if view.reads(path.as_path()) || self.owns_path(&peer, &path) {
+                    // A rename that was answered is a rename that whoever asks has seen.
+                    self.flush_scribe(Instant::now() + LONGEST_LAG);
                     let live = self.live_row(&path);
                     said(self.index.by_path(path.as_path()), |mut rows| {
                         if let Some(live) = live {

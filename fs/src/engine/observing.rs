@@ -9,7 +9,7 @@ use atlas_manifests::rows::FileIdentity;
 use rustix::io::Errno;
 
 use super::{Engine, Work, lock};
-use crate::caller::Who;
+use crate::caller::{Closing, Who};
 use crate::digest::ContentTree;
 use crate::ledger::{Flush, Ledger, Opening};
 use crate::vfs::observer::{Access, Caller, Change, FileKey, HandleId, Observer, Opened};
@@ -190,10 +190,16 @@ impl Observer for Engine {
 
     fn flushed(&self, handle: HandleId, caller: Caller, now: &FileIdentity) {
         // Who only lets go of what it inherited, to become another program, ends nothing.
-        let Some((who, closed, status)) = self.callers.closing(caller) else {
+        let Some(Closing {
+            who,
+            closed,
+            status,
+            executing,
+        }) = self.callers.closing(caller)
+        else {
             return;
         };
-        let for_shell = self.for_shell(handle, &who);
+        let for_shell = !executing && self.for_shell(handle, &who);
         // `{ a; b; } > out`: both wrote it.
         if for_shell && let Some(first) = lock(&self.ledger).heir(handle) {
             self.callers.write_on(first, &who);

@@ -44,6 +44,8 @@ pub(super) struct Scribe {
     sets: Sets,
     runs: HashMap<RunId, RunRow>,
     parked: Vec<Signed>,
+    /// Segments of versions that could not be signed: later ones of their runs commit to them all the same.
+    segments: Vec<Item>,
     unsynced: bool,
     synced: Instant,
 }
@@ -68,6 +70,7 @@ impl Scribe {
             sets: Sets::default(),
             runs: HashMap::new(),
             parked: Vec::new(),
+            segments: Vec::new(),
             unsynced: false,
             synced: Instant::now(),
         }
@@ -206,6 +209,8 @@ impl Scribe {
             return Ok(signed);
         }
         let (head, segment) = self.sets.commit(plan.run, plan.leaves.clone(), plan.cut);
+        self.segments
+            .extend(segment.map(|(root, bytes)| Item::inputs(root, bytes)));
         let facts = engine.facts.of(plan.run, plan.row.process);
         let run = self
             .run_row(engine, plan.run)
@@ -236,10 +241,7 @@ impl Scribe {
             row: row.clone(),
             run: Some(run),
         };
-        let mut objects = Vec::new();
-        if let Some((root, bytes)) = segment {
-            objects.push(Item::inputs(root, bytes));
-        }
+        let mut objects = std::mem::take(&mut self.segments);
         objects.push(Item::private(sealed.reference.sha256, record.encode()));
         // Last: whoever finds the manifest finds what it commits to.
         objects.push(Item::manifest(&sealed, &statement));

@@ -175,7 +175,7 @@ impl Engine {
     }
 
     /// Rows that the scribe still holds are part of what was promised.
-    fn flush_scribe(&self, deadline: Instant) {
+    pub(super) fn flush_scribe(&self, deadline: Instant) {
         let (tell, told) = std::sync::mpsc::channel();
         if self.scribe.send(super::Work::Sync(tell)).is_ok() {
             // A timeout here means that the index is slow, not that a seal is missing.

@@ -79,6 +79,11 @@ impl Ledger {
             self.settle(ix, State::Excluded, None);
             return;
         }
+        if d.digests.size == 0 {
+            // Who could still write it had emptied it by then.
+            self.settle(ix, State::Empty, Some("it has no bytes".to_owned()));
+            return;
+        }
         self.tell(ix);
         let waits = self.unsettled_inputs(ix);
         self.at(ix).waits = u32::try_from(waits.len()).unwrap_or(u32::MAX);
