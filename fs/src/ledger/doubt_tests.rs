@@ -291,3 +291,19 @@ fn what_a_later_writer_writes_while_the_digest_goes_on_is_no_change_behind_the_m
     assert_eq!(b.row(1).unwrap().digests, Some(Digests::of(b"later")));
     assert_eq!(b.inconsistencies(), Vec::<String>::new());
 }
+
+/// Closed with bytes, and a forked heir cuts them off before the digest: there is nothing to sign, and what comes after can still be sealed.
+#[test]
+fn a_version_that_its_heir_emptied_is_empty_and_is_not_handed_to_the_sealer() {
+    let mut b = Bench::new();
+    let h = b.open(1, CREATE, who(1, 0));
+    b.store(1, b"some");
+    b.flush(h, 1, who(1, 0), Closed::Explicit);
+    let hold = b.holds.pop().unwrap();
+    b.ledger.still_held(hold);
+    b.collect();
+    b.store(1, b"");
+    b.digest_one(0);
+    assert_eq!(b.state(1), Some(State::Empty));
+    assert!(b.plans.is_empty());
+}

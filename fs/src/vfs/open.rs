@@ -308,7 +308,7 @@ impl Vfs {
         }
         let dir_fd = self.inodes.fd(&dir)?;
         let _looking = self.moves.looking();
-        let fd = match open_path(&*dir_fd, name) {
+        let fd = match open_path(&dir_fd, name) {
             Ok(fd) => fd,
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
             Err(e) => return Err(e),

@@ -2,14 +2,15 @@
 //! that succeeded, one after the other; asks the mount nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 /// A version, or content that nobody was seen to write.
 pub type Id = usize;
 /// One open file: a worker and a slot.
 pub type Handle = (usize, u32);
 
-/// So many steps after its close a reader's descriptor may still be known: the kernel tells of it in the background.
-const LATELY: usize = 40;
+/// So long after its close a reader's descriptor may still be known: the kernel tells of it in the background.
+const LATELY: Duration = Duration::from_millis(300);
 
 /// What was true of one version.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +50,7 @@ struct File {
     writers: BTreeSet<Handle>,
     readers: BTreeSet<Handle>,
     /// Runs of readers that closed, and when.
-    lately: Vec<(usize, usize)>,
+    lately: Vec<(usize, Instant)>,
     gone: bool,
 }
 
@@ -283,11 +284,10 @@ impl Truth {
         let Some((at, run)) = self.handles.remove(&handle) else {
             return;
         };
-        let step = self.step;
         let file = &mut self.files[at];
         if file.readers.remove(&handle) {
-            file.lately.retain(|(_, then)| then + LATELY > step);
-            file.lately.push((run, step));
+            file.lately.retain(|(_, then)| then.elapsed() < LATELY);
+            file.lately.push((run, Instant::now()));
         }
         if file_done(&mut self.files[at], handle) {
             self.end(at, run, size, content);
@@ -339,7 +339,7 @@ impl Truth {
         let lately = file
             .lately
             .iter()
-            .filter(|(_, then)| then + LATELY > self.step);
+            .filter(|(_, then)| then.elapsed() < LATELY);
         let readers: Vec<_> = still.chain(lately.map(|(run, _)| (*run, true))).collect();
         for (run, only_maybe) in readers {
             self.use_it(run, w.version, only_maybe);
