@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::failure::plain;
+
+/// So long somebody else's execve(2) is waited for: the kernel shows nothing of him meanwhile.
+const EXECVE: Duration = Duration::from_millis(100);
 
 /// One process that holds a mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,9 +60,13 @@ pub fn name_of(pid: i32) -> String {
 }
 
 fn holds(pid: i32, mount: u64) -> Option<Holder> {
-    // One that is held up inside execve(2), by whatever filesystem, would hold up the unmounting too.
-    if crate::caller::replacing(pid) {
-        return None;
+    // One that is held up inside execve(2), by whatever filesystem, would hold up the unmounting too; as a rule that is over in a moment.
+    let until = Instant::now() + EXECVE;
+    while crate::caller::replacing(pid) {
+        if Instant::now() >= until {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
     let dir = PathBuf::from(format!("/proc/{pid}"));
     let how = standing(&dir, mount).or_else(|| opened(&dir, mount))?;
