@@ -1,6 +1,6 @@
 //! What digests mean to the ledger: content is recognised, by its bytes and by what the index knows of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atlas_manifests::digest::{Blake3, DigestPrefix, Digests};
 use atlas_manifests::id::NodeRef;
@@ -59,18 +59,35 @@ impl Engine {
             }
             Outcome::Held { ticket } => self.step(|l| l.lingers(Ticket(ticket))),
             Outcome::Changed { ticket, identity } => {
-                // A change through the mount is told a moment after the store shows it.
-                let file = lock(&self.ledger).unexpected(Ticket(ticket), &identity);
-                if let Some(file) = file {
-                    self.turns.told_of_all(file, TOLD);
-                }
-                self.step(|l| l.undigested(Ticket(ticket), Undigested::Changed(identity)));
+                self.changed_under_its_digest(Ticket(ticket), identity);
             }
             Outcome::Gone { ticket } => {
                 self.step(|l| l.undigested(Ticket(ticket), Undigested::Gone));
             }
             Outcome::Failed { ticket, error } => {
                 self.step(|l| l.undigested(Ticket(ticket), Undigested::Failed(error)));
+            }
+        }
+    }
+
+    /// A change through the mount is told a moment after the store shows it, and another may have come since: what the file is now is
+    /// compared with what was told, when all has been told.
+    fn changed_under_its_digest(&self, ticket: Ticket, seen: FileIdentity) {
+        let file = lock(&self.ledger).unexpected(ticket, &seen);
+        let Some(file) = file else {
+            self.step(|l| l.undigested(ticket, Undigested::Changed(seen)));
+            return;
+        };
+        let deadline = Instant::now() + TOLD;
+        loop {
+            self.turns
+                .told_of_all(file, deadline.saturating_duration_since(Instant::now()));
+            let _turn = self.turns.of(file);
+            let now = self.backing.identity(file).unwrap_or(seen);
+            // Asked after the look: a change is announced before it is made.
+            if !self.turns.is_changing(file) || Instant::now() >= deadline {
+                self.step(|l| l.undigested(ticket, Undigested::Changed(now)));
+                return;
             }
         }
     }

@@ -307,3 +307,17 @@ fn a_version_that_its_heir_emptied_is_empty_and_is_not_handed_to_the_sealer() {
     assert_eq!(b.state(1), Some(State::Empty));
     assert!(b.plans.is_empty());
 }
+
+/// utimensat(2) beside the end of a digest: what was digested is the file still, and its times are those that were set.
+#[test]
+fn times_that_were_set_before_a_digest_was_told_identify_the_file() {
+    let mut b = Bench::new();
+    b.write_file(1, b"out", who(1, 0));
+    b.digest_one_late(0, |b| b.touch(1));
+    b.settle();
+    let row = b.row(1).unwrap();
+    assert_eq!(
+        (row.state, row.identity),
+        (State::Sealed, Some(b.identity(1)))
+    );
+}

@@ -295,16 +295,14 @@ impl Ledger {
                 w.before = now;
             }
         }
-        let now = if f.writing.is_some() { now } else { latest };
+        let told = if f.writing.is_some() { now } else { latest };
         let Some(ix) = f.current.map(|c| self.real(c)) else {
             return;
         };
-        // But for the change time, which a rename beside this moves too.
-        if self.nodes[ix]
-            .identity
-            .is_some_and(|i| same_bytes(&i, before))
-        {
-            self.at(ix).identity = Some(now);
+        // But for the change time, which a rename beside this moves too. A digest may have told of the new times before this does.
+        let known = |i: FileIdentity| same_bytes(&i, before) || same_bytes(&i, &now);
+        if self.nodes[ix].identity.is_some_and(known) {
+            self.at(ix).identity = Some(told);
             self.tell(ix);
             self.journal_place(ix);
         }
@@ -429,10 +427,11 @@ impl Ledger {
     }
 }
 
-/// What identifies a file by now: its digest may have been told of after a rename that came later.
+/// What identifies a file by now: its digest may have been told of after a rename, or after times that were set, which came later.
+/// Whatever else changes it begins another attempt to digest it.
 pub(super) fn latest(known: Option<FileIdentity>, digested: FileIdentity) -> FileIdentity {
     known
-        .filter(|k| same_bytes(k, &digested) && k.ctime > digested.ctime)
+        .filter(|k| k.size == digested.size && k.ctime > digested.ctime)
         .unwrap_or(digested)
 }
 
