@@ -23,7 +23,7 @@ suite_run() {
     code=0
     # The same random numbers in each run. Sizes: some stressors would take a gigabyte, others a share of the disk.
     timeout --kill-after=30 600 stress-ng --"$name" 1 --"$name-ops" "$ops" --verify --no-rand-seed --oomable --temp-path "$dir/$name" \
-      --hdd-bytes 16M --fallocate-bytes 16M --copy-file-bytes 16M --mmap-bytes 16M --mmap-file --iomix-bytes 16M --aio-requests 4 \
+      --hdd-bytes 16M --fallocate-bytes 16M --copy-file-bytes 128M --mmap-bytes 16M --mmap-file --iomix-bytes 16M --aio-requests 4 \
       --readahead-bytes 16M --seek-size 16M --sync-file-bytes 16M --sendfile-size 1M --timeout 120 \
       >"$POSIX_SCRATCH/log" 2>&1 || code=$?
     # Its exit codes: 1 bad options, 2 a stressor failed, 3 no resources, 4 not implemented here, 5 killed, 6 and 7 other failures.
