@@ -41,9 +41,9 @@ cases() {
   local test
   declare -A state=()
   for test in $(listed Ran); do state[$test]=ok; done
-  for test in $(listed 'Not run'); do state[$test]="skip $(head -n 1 "$own/results/$test.notrun")"; done
+  for test in $(listed 'Not run'); do state[$test]="skip $(head -n 1 "$own/results/$test.notrun" || true)"; done
   for test in $(listed Failures); do
-    state[$test]="fail $(diff "$cache/src/tests/$test.out" "$own/results/$test.out.bad" 2>&1 | grep '^[<>]' | head -n 3 | tr '\n' ' ')"
+    state[$test]="fail $(diff "$cache/src/tests/$test.out" "$own/results/$test.out.bad" 2>&1 | grep '^[<>]' | head -n 3 | tr '\n' ' ' || true)"
   done
   for test in "${!state[@]}"; do echo "$test ${state[$test]}"; done | sort >>"$out"
 }
