@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_atlas-test-worker");
 /// So many operations take about twenty seconds in a build for tests.
-const STEPS: usize = 16_000;
+const STEPS: usize = 12_000;
 /// All that has ended is sealed so often in between.
 const QUIET_EVERY: usize = 400;
 /// Longer than anything may stay on its way, on a busy machine.

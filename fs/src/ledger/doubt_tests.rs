@@ -321,3 +321,14 @@ fn times_that_were_set_before_a_digest_was_told_identify_the_file() {
         (State::Sealed, Some(b.identity(1)))
     );
 }
+
+/// The same of a file that nobody was seen to write: its reader's output would wait for ever.
+#[test]
+fn a_first_sight_whose_times_are_set_during_its_digest_is_digested() {
+    let mut b = Bench::new();
+    b.given(1, b"data");
+    b.read_file(1, who(1, 0));
+    b.digest_one_late(0, |b| b.touch(1));
+    assert_eq!(b.state(1), Some(State::Unattested));
+    assert_eq!(b.row(1).unwrap().identity, Some(b.identity(1)));
+}

@@ -21,7 +21,11 @@ impl Ledger {
         };
         if node.authored.is_none() {
             if node.phase == Phase::Digesting
-                && node.identity.is_some_and(|i| same_bytes(&i, &d.identity))
+                && node.identity.is_some_and(|i| {
+                    // Or its times were set since: what else changes it is digested again.
+                    same_bytes(&i, &d.identity)
+                        || (i.size == d.identity.size && i.ctime > d.identity.ctime)
+                })
             {
                 self.seen(ix, d);
             }
