@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Compares a suite's cases through the mount with those on the bare store: compare.py NATIVE MOUNTED EXPECTED SUITE MODE STORE.
 
-Exits 1 when a case that is ok natively is not ok here and EXPECTED does not say why (skipped only here is told, and is no error).
+Exits 1 when a case that is ok natively is not ok here and EXPECTED does not say why (skipped only here is told, and is no error), and
+when no case is ok natively.
 """
 
 import os
@@ -72,6 +73,9 @@ def main() -> int:
         f"   {sys.argv[5]}: {count(here, 'ok')} ok, {count(here, 'fail')} failed, {count(here, 'skip')} skipped"
         f" (natively {count(native, 'ok')}, {count(native, 'fail')}, {count(native, 'skip')}); {states}"
     )
+    if count(native, "ok") == 0:
+        # Nothing to compare with: a suite that cannot run at all must not pass for one that ran.
+        differs.append("no case is ok natively")
     show("expected", expected)
     show("skipped only here", skipped)
     show("fails natively too", both)
