@@ -316,17 +316,6 @@ both! {
         race.sealed_as_they_are(&["out0", "out4", "out9"]);
     }
 
-    /// A file with names is never said to be gone, whichever other name of it somebody takes away.
-    fn a_link_beside_the_removal_of_another_name_finds_its_file(io) {
-        let lab = Lab::new();
-        let race = Race::new(&lab, io);
-        race.job(
-            "put('f', b'linked')\n[os.mkdir(f'd{w}') for w in range(4)]\npids = []\nfor w in range(4):\n    pid = os.fork()\n    if pid == 0:\n        for i in range(1500):\n            os.link('f', f'd{w}/l'); os.stat('f'); os.unlink(f'd{w}/l')\n        os._exit(0)\n    pids.append(pid)\n\
-             assert all(os.waitpid(p, 0)[1] == 0 for p in pids)",
-        ).ok();
-        race.sealed_as_they_are(&["f"]);
-    }
-
     /// Times that are set while the file gets its final name are changed through the mount, and nobody has changed it behind it.
     fn times_that_are_set_beside_a_rename_are_no_change_behind_the_mount(io) {
         let lab = Lab::new();
