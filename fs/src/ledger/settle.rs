@@ -85,6 +85,7 @@ impl Ledger {
         }
         if d.digests.size == 0 {
             // Who could still write it had emptied it by then.
+            self.at(ix).digests = None;
             self.settle(ix, State::Empty, Some("it has no bytes".to_owned()));
             return;
         }
