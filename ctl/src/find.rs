@@ -209,13 +209,15 @@ pub(crate) fn own_row(
 
 /// A row has one path, and a file may have many names: the mount says what it is, and the row must be of this very file.
 fn by_other_name(real: &Path, evidence: &Evidence) -> Result<Option<VersionRow>, Failure> {
-    let meta = fs::metadata(real).ok().filter(|m| m.nlink() > 1);
+    // First what costs nothing: the attribute may wait for a digest.
+    let Some(meta) = fs::metadata(real).ok().filter(|m| m.nlink() > 1) else {
+        return Ok(None);
+    };
     let mut value = [0; 128];
     let Ok(n) = rustix::fs::getxattr(real, "user.atlas.digest", &mut value[..]) else {
         return Ok(None);
     };
-    let digest = str::from_utf8(&value[..n]).ok().and_then(prefix);
-    let (Some(meta), Some(digest)) = (meta, digest) else {
+    let Some(digest) = str::from_utf8(&value[..n]).ok().and_then(prefix) else {
         return Ok(None);
     };
     let mut rows = evidence.rows().by_digest(&digest)?;
