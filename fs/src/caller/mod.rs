@@ -31,6 +31,7 @@ pub use seen::Seen;
 
 pub(crate) use proc::{HOST, identity, key, replacing, root_of};
 
+use parse::Memory;
 use pipes::Flow;
 use registry::Registry;
 use threads::Threads;
@@ -204,11 +205,12 @@ impl Callers {
     /// At FLUSH, before it is answered: whose it is, how the file is being closed, and the exit status or signal that goes with it.
     /// `None`: by the execve(2) of a process that was not seen before, which has written nothing.
     pub fn closing(&self, c: Caller) -> Option<Closing> {
-        let executing = c.tid.0 > 0 && replacing(c.tid.0);
+        let memory = (c.tid.0 > 0).then(|| proc::memory_of(c.tid.0)).flatten();
+        let executing = memory == Some(Memory::Replaced);
         let (who, closed, status) = if executing {
             (self.remembered(c.tid)?, Closed::Explicit, None)
         } else {
-            self.closing_itself(c)
+            self.closing_itself(c, memory)
         };
         Some(Closing {
             who,
@@ -228,7 +230,7 @@ impl Callers {
         same.max_by_key(|(k, _)| k.start).map(|(_, p)| p.who)
     }
 
-    fn closing_itself(&self, c: Caller) -> (Who, Closed, Option<i32>) {
+    fn closing_itself(&self, c: Caller, memory: Option<Memory>) -> (Who, Closed, Option<i32>) {
         let Some(key) = (c.tid.0 > 0).then(|| self.threads.process(c.tid)).flatten() else {
             let who = if c.tid.0 <= 0 {
                 self.registry().outside(&now()).into_iter().next()
@@ -242,7 +244,10 @@ impl Callers {
             );
         };
         let who = self.known(key).unwrap_or_else(|| self.admit(key, c));
-        let thread = proc::callers_stat(c.tid.0);
+        // Who has its memory still is not exiting.
+        let thread = (memory != Some(Memory::Program))
+            .then(|| proc::callers_stat(c.tid.0))
+            .flatten();
         let exiting = thread.as_ref().is_some_and(|s| s.exiting);
         let code = if exiting && proc::may_see_exit_code() {
             proc::group_stat(key.tgid)

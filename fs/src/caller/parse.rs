@@ -85,11 +85,25 @@ pub(crate) fn status(text: &[u8]) -> Option<Status> {
     seen.then_some(out)
 }
 
-/// Whether /proc/PID/statm tells of a memory without program text: neither a program's nor, all zeros, that of a process that exits.
-pub(crate) fn no_program(statm: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(statm);
-    let pages: Vec<&str> = text.split_ascii_whitespace().collect();
-    pages.first().is_some_and(|all| *all != "0") && pages.get(3) == Some(&"0")
+/// What /proc/PID/statm tells of a process's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// A program's.
+    Program,
+    /// A stack and no program text: it is in the middle of execve(2).
+    Replaced,
+    /// All zeros: it is exiting, and gives its memory back before its files are closed.
+    Gone,
+}
+
+/// Reads a statm line: pages in all come first, those of program text fourth.
+pub(crate) fn memory(statm: &[u8]) -> Option<Memory> {
+    let mut pages = std::str::from_utf8(statm).ok()?.split_ascii_whitespace();
+    Some(match (pages.next()?, pages.nth(2)?) {
+        ("0", _) => Memory::Gone,
+        (_, "0") => Memory::Replaced,
+        _ => Memory::Program,
+    })
 }
 
 /// The pieces of /proc/PID/cmdline or environ. A last piece without its NUL (cut short, or rewritten by the process) counts too.
@@ -126,10 +140,11 @@ mod tests {
 
     #[test]
     fn a_program_being_replaced_is_neither_a_program_nor_one_that_exits() {
-        assert!(no_program(b"1 1 0 0 0 33 0\n"));
-        assert!(!no_program(b"0 0 0 0 0 0 0\n"));
-        assert!(!no_program(b"3291 1804 1420 717 0 436 0\n"));
-        assert!(!no_program(b""));
+        assert_eq!(memory(b"1 1 0 0 0 33 0\n"), Some(Memory::Replaced));
+        assert_eq!(memory(b"0 0 0 0 0 0 0\n"), Some(Memory::Gone));
+        let program = b"3291 1804 1420 717 0 436 0\n";
+        assert_eq!(memory(program), Some(Memory::Program));
+        assert_eq!(memory(b""), None);
     }
 
     /// Captured on Linux 6.18, with the name replaced.

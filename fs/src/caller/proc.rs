@@ -16,7 +16,7 @@ use atlas_manifests::rows::FileIdentity;
 use rustix::fs::{AtFlags, CWD, StatxFlags, readlinkat, statx};
 
 use super::ancestry::{Ancestor, Snapshot};
-use super::parse::{self, Stat, Status};
+use super::parse::{self, Memory, Stat, Status};
 use super::pipes::End;
 use super::seen::Seen;
 use super::{ProcessKey, Tgid, Tid, argv, cgroup, memory};
@@ -54,10 +54,15 @@ pub(crate) fn callers_stat(pid: i32) -> Option<Stat> {
     parse::stat(&read(&format!("/proc/{pid}/task/{pid}/stat"))?)
 }
 
+/// Which memory a process or thread has. The kernel shows it at any time: never waits.
+pub(crate) fn memory_of(pid: i32) -> Option<Memory> {
+    parse::memory(&read(&format!("/proc/{pid}/statm"))?)
+}
+
 /// True in the middle of execve(2), when the old program is gone, the new one is not there, and what was marked close-on-exec is being
-/// closed: the memory holds a stack and no program text. Never waits.
+/// closed.
 pub(crate) fn replacing(pid: i32) -> bool {
-    read(&format!("/proc/{pid}/statm")).is_some_and(|text| parse::no_program(&text))
+    memory_of(pid) == Some(Memory::Replaced)
 }
 
 /// Of a process that waits for our answer, with the exit code of the whole group.

@@ -68,23 +68,24 @@ impl Turns {
     /// Waits until what changes the file has been told. Not for long: one that failed is never told. Nobody waits with a turn,
     /// which the teller may need.
     pub(super) fn settled(&self, file: FileKey) {
-        let deadline = Instant::now() + ANNOUNCED;
-        while self.is_changing(file) && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
-        }
+        wait_while(ANNOUNCED, || self.is_changing(file));
     }
 
     /// The same for whoever has time: a worker, who has seen a change that nobody told of yet.
     pub(super) fn told_of_all(&self, file: FileKey, patience: Duration) {
-        let deadline = Instant::now() + patience;
-        while self.changing.contains_key(&file) && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
-        }
+        wait_while(patience, || self.changing.contains_key(&file));
     }
 
     /// Forgets changes that failed.
     pub(super) fn sweep(&self) {
         self.changing.retain(|_, (at, _)| at.elapsed() < ANNOUNCED);
+    }
+}
+
+fn wait_while(patience: Duration, so: impl Fn() -> bool) {
+    let deadline = Instant::now() + patience;
+    while so() && Instant::now() < deadline {
+        std::thread::sleep(LOOK);
     }
 }
 

@@ -236,7 +236,7 @@ impl Ledger {
         }
         if now.size == 0 {
             self.name(w.node);
-            self.settle(w.node, State::Empty, Some("it has no bytes".to_owned()));
+            self.settle_empty(w.node);
         } else {
             self.end(w.node);
         }

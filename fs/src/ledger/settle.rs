@@ -21,11 +21,9 @@ impl Ledger {
         };
         if node.authored.is_none() {
             if node.phase == Phase::Digesting
-                && node.identity.is_some_and(|i| {
-                    // Or its times were set since: what else changes it is digested again.
-                    same_bytes(&i, &d.identity)
-                        || (i.size == d.identity.size && i.ctime > d.identity.ctime)
-                })
+                && node
+                    .identity
+                    .is_some_and(|i| same_bytes(&i, &d.identity) || told_since(&i, &d.identity))
             {
                 self.seen(ix, d);
             }
@@ -86,7 +84,7 @@ impl Ledger {
         if d.digests.size == 0 {
             // Who could still write it had emptied it by then.
             self.at(ix).digests = None;
-            self.settle(ix, State::Empty, Some("it has no bytes".to_owned()));
+            self.settle_empty(ix);
             return;
         }
         self.tell(ix);
@@ -377,6 +375,11 @@ impl Ledger {
         }
     }
 
+    /// A version without bytes is not sealed.
+    pub(super) fn settle_empty(&mut self, ix: NodeIx) {
+        self.settle(ix, State::Empty, Some("it has no bytes".to_owned()));
+    }
+
     pub(super) fn settle(&mut self, ix: NodeIx, state: State, reason: Option<String>) {
         self.unsettled.remove(&ix);
         let beat = self.forgetting.beat();
@@ -432,12 +435,17 @@ impl Ledger {
     }
 }
 
-/// What identifies a file by now: its digest may have been told of after a rename, or after times that were set, which came later.
-/// Whatever else changes it begins another attempt to digest it.
+/// What identifies a file by now.
 pub(super) fn latest(known: Option<FileIdentity>, digested: FileIdentity) -> FileIdentity {
     known
-        .filter(|k| k.size == digested.size && k.ctime > digested.ctime)
+        .filter(|k| told_since(k, &digested))
         .unwrap_or(digested)
+}
+
+/// A digest may be told of after a rename, or after times that were set, which came later. Whatever else changes a file begins another
+/// attempt to digest it.
+fn told_since(known: &FileIdentity, digested: &FileIdentity) -> bool {
+    known.size == digested.size && known.ctime > digested.ctime
 }
 
 /// A rename under a lease moves ctime and nothing else.
