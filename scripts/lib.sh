@@ -57,3 +57,24 @@ share_venv() {
   public_venv=$1/venv
   cp -al "$venv" "$public_venv" 2>/dev/null || { rm -rf "$public_venv" && cp -a "$venv" "$public_venv"; }
 }
+
+# Runs the calling script once more, in a mount namespace of its own in which /etc/atlas is there to be mounted over. Its exit code.
+in_own_mounts() {
+  local code=0 made=''
+  # Only what was made here is removed again: where another namespace has something mounted there, that would be gone with it.
+  [ -d /etc/atlas ] || { mkdir -p /etc/atlas && made=yes; }
+  # Ctrl-C reaches the inner script too, which ends by itself: what is left is removed after it.
+  trap : INT TERM
+  unshare --mount --propagation private -- "$BASH" "$0" || code=$?
+  [ -z "$made" ] || rmdir /etc/atlas 2>/dev/null || true
+  return "$code"
+}
+
+# Descriptors that whoever started the script left open: a pipe among them would make all jobs one run, and another may lead behind the mount.
+close_inherited() {
+  local fd
+  for fd in /proc/"$BASHPID"/fd/*; do
+    fd=${fd##*/}
+    case $fd in 0 | 1 | 2 | 255) ;; *) eval "exec $fd>&-" ;; esac
+  done
+}
