@@ -5,13 +5,13 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use fuser::{
     AccessFlags, BackingId, BsdFileFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle,
     FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig,
-    LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    LockOwner, MountOption, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
 };
@@ -58,8 +58,10 @@ pub fn serve(vfs: &Arc<Vfs>, observer: Arc<dyn Observer>) -> io::Result<Mounted>
     config
         .mount_options
         .extend(vfs.fuse_options.iter().map(|o| mount_option(o)));
+    let notifier = Arc::new(OnceLock::new());
     let adapter = Adapter {
         vfs: Arc::clone(vfs),
+        notifier: Arc::clone(&notifier),
     };
     let session = match crate::vfs::given_descriptor(&vfs.mountpoint) {
         Some(fd) => {
@@ -69,6 +71,8 @@ pub fn serve(vfs: &Arc<Vfs>, observer: Arc<dyn Observer>) -> io::Result<Mounted>
         }
         None => Session::new(adapter, &vfs.mountpoint, &config)?,
     };
+    // The cell was empty: only this function fills it.
+    let _ = notifier.set(session.notifier());
     Mounted::start(Arc::clone(vfs), move || session.run())
 }
 
@@ -93,9 +97,20 @@ fn mount_option(text: &str) -> MountOption {
 /// The connection's side of the filesystem.
 struct Adapter {
     vfs: Arc<Vfs>,
+    /// Set once the kernel has the mount.
+    notifier: Arc<OnceLock<Notifier>>,
 }
 
 impl Adapter {
+    /// Makes the kernel ask for an inode's attributes again; its pages stay.
+    fn forget_attributes(&self, ino: INodeNo) {
+        if let Some(notifier) = self.notifier.get()
+            && let Err(e) = notifier.inval_inode(ino, -1, 0)
+        {
+            tracing::debug!("the kernel keeps the attributes of inode {}: {e}", ino.0);
+        }
+    }
+
     /// Who asks; EDEADLK when it is the daemon itself.
     fn caller(&self, req: &Request) -> io::Result<Caller> {
         let caller = Caller {
@@ -549,6 +564,9 @@ impl Filesystem for Adapter {
         };
         if !is_virtual(id) {
             let opened = self.vfs.open(id, flags, caller, &reply);
+            if opened.as_ref().is_ok_and(|open| open.restless) {
+                self.forget_attributes(ino);
+            }
             return answer(reply, opened, |reply, open| send_open(reply, &open));
         }
         let name = match self.vfs.virtual_name(id) {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use atlas_tests::{Lab, Options, both, files};
+use atlas_tests::{Io, Lab, Options, both, files};
 
 /// Writes through a shared map, closes the file, and stores again a second later.
 const LATE: &str = r"
@@ -10,7 +10,10 @@ import mmap, os, sys, time
 fd = os.open('late.bin', os.O_RDWR | os.O_CREAT, 0o644)
 os.ftruncate(fd, 1 << 20)
 m = mmap.mmap(fd, 1 << 20)
-os.close(fd)
+for fd in os.listdir('/proc/self/fd'):
+    # mmap keeps a duplicate.
+    if os.path.realpath('/proc/self/fd/' + fd).endswith('late.bin'):
+        os.close(int(fd))
 m[0:5] = b'first'
 print('closed', flush=True)
 time.sleep(1)
@@ -20,6 +23,31 @@ if sys.argv[1:] == ['long']:
     time.sleep(8)
     m[8192:8196] = b'last'
 m.close()
+";
+
+/// Stores into a map, each time so far away that the kernel has to ask the store for another page, and looks at the times after each: open, closed, a while after the close.
+const TIMES: &str = r"
+import mmap, os, sys, time
+def times():
+    s = os.stat('t.bin')
+    return s.st_mtime_ns, s.st_ctime_ns
+seen = [times()]
+fd = os.open('t.bin', os.O_RDWR)
+m = mmap.mmap(fd, 8 << 20)
+def store(at):
+    time.sleep(0.05)
+    m[at << 21] = 1
+    seen.append(times())
+store(0)
+for fd in os.listdir('/proc/self/fd'):
+    # mmap keeps a duplicate.
+    if os.path.realpath('/proc/self/fd/' + fd).endswith('t.bin'):
+        os.close(int(fd))
+store(1)
+time.sleep(0.5)
+times()
+store(2)
+assert all(a < b for a, b in zip(seen, seen[1:])), seen
 ";
 
 /// Opens, maps, stores into and removes the same few files from forty threads of one process.
@@ -58,6 +86,21 @@ both! {
         let lab = Lab::new();
         let mount = lab.mount(Options::new(io));
         mount.python(CROWD).ok();
+    }
+
+    /// The same for who looks right after another process stored, closed and was gone: build tools and backups go by times.
+    fn times_after_the_writer_of_a_map_is_gone_are_seen_at_once(io) {
+        let lab = Lab::new();
+        lab.put("t.bin", &vec![0; 4 << 12]);
+        let mount = lab.mount(Options::new(io));
+        mount.sh(
+            r#"
+            store='import mmap, os; mmap.mmap(os.open("t.bin", os.O_RDWR), 4096)[0] = 1'
+            before=$(stat -c '%y %z' t.bin); sleep 0.05
+            python -c "import os; os.stat('t.bin')"; python -c "$store"
+            [ "$before" != "$(stat -c '%y %z' t.bin)" ]
+            "#,
+        ).ok();
     }
 
     /// Stores into a mapped page after close(), and after a first store, change no timestamp: the sealed digest must still be
@@ -105,4 +148,13 @@ both! {
         assert_eq!(mount.lineage("out.npy").inputs(), atlas_tests::lineage::names(["in.bin"]));
         mount.verify("out.npy", 0);
     }
+}
+
+/// Only in passthrough mode: inline, a page has no times of its own until the kernel writes it back.
+#[test]
+fn times_follow_each_store_into_a_map_that_outlives_its_descriptor() {
+    let lab = Lab::new();
+    lab.put("t.bin", &vec![0; 8 << 20]);
+    let mount = lab.mount(Options::new(Io::Passthrough));
+    mount.python(TIMES).ok();
 }

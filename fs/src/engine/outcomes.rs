@@ -7,7 +7,7 @@ use atlas_manifests::id::NodeRef;
 use atlas_manifests::kind::sniff;
 use atlas_manifests::rows::{FileIdentity, VersionRow};
 use atlas_manifests::shelf::Catalogue as _;
-use atlas_manifests::vocabulary::State;
+use atlas_manifests::vocabulary::{Quiet, State};
 
 use super::{Engine, lock};
 use crate::digest::Outcome;
@@ -31,11 +31,14 @@ impl Engine {
                 head,
             } => {
                 let ticket = Ticket(ticket);
-                let (path, version) = {
+                let (place, version) = {
                     let ledger = lock(&self.ledger);
-                    (ledger.path_of(ticket), ledger.is_version(ticket))
+                    (ledger.place_of(ticket), ledger.is_version(ticket))
                 };
-                let Some(path) = path else { return };
+                let Some((file, path)) = place else { return };
+                if quiet == Quiet::Proven {
+                    self.backing.at_rest(file);
+                }
                 let kind = sniff(path.base_name(), &head, digests.size);
                 let known = if version {
                     None

@@ -157,9 +157,10 @@ impl Ledger {
         id
     }
 
-    /// The name that an attempt's node has now, for recognising its content.
-    pub fn path_of(&self, ticket: Ticket) -> Option<PathBytes> {
-        self.nodes.get(ticket.node()).map(|n| n.path.clone())
+    /// The file of an attempt's node, and the name that it has now.
+    pub fn place_of(&self, ticket: Ticket) -> Option<(FileKey, PathBytes)> {
+        let node = self.nodes.get(ticket.node())?;
+        Some((node.file, node.path.clone()))
     }
 
     /// The file of an attempt's node, when its bytes are not known to be identified so.

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::attr;
 use super::core::Vfs;
-use super::inode::stale;
+use super::inode::{lock, stale};
 use super::observer::{Backing, FileKey};
 use super::open::open_again;
 
@@ -40,6 +40,12 @@ impl Backing for Vfs {
             return Err(stale());
         }
         Ok(now.identity())
+    }
+
+    fn at_rest(&self, file: FileKey) {
+        if let Some(node) = self.inodes.by_key(file) {
+            lock(&node.opens).at_rest();
+        }
     }
 
     fn path(&self, file: FileKey) -> Option<PathBuf> {

@@ -234,9 +234,7 @@ impl Vfs {
 
     /// How long attributes may be believed. A store through a map changes them without any request, and only writers have such maps.
     pub(crate) fn attr_ttl(&self, node: &Node) -> Duration {
-        let opens = lock(&node.opens);
-        let mapped = matches!(opens.way, Some(super::handle::Way::Passthrough(_)));
-        if mapped && opens.writers > 0 {
+        if lock(&node.opens).restless {
             Duration::ZERO
         } else {
             TTL

@@ -36,6 +36,8 @@ pub(crate) struct Opens {
     pub(crate) way: Option<Way>,
     pub(crate) total: u32,
     pub(crate) writers: u32,
+    /// Bytes and times may change unseen: somebody could store into mapped pages, and it was not proven since that nobody can any more.
+    pub(crate) restless: bool,
 }
 
 /// Who moves an inode's bytes while it is open.
@@ -46,10 +48,20 @@ pub(crate) enum Way {
 }
 
 impl Opens {
-    pub(crate) fn opened(&mut self, way: Way, write: bool) {
+    /// True when attributes that the kernel has may be wrong from now on.
+    pub(crate) fn opened(&mut self, way: Way, write: bool) -> bool {
+        let unseen = write && matches!(way, Way::Passthrough(_));
+        let begins = unseen && !self.restless;
+        self.restless |= unseen;
         self.way = Some(way);
         self.total += 1;
         self.writers += u32::from(write);
+        begins
+    }
+
+    /// Nobody could write when this was found out.
+    pub(crate) fn at_rest(&mut self) {
+        self.restless = self.restless && self.writers > 0;
     }
 
     pub(crate) fn closed(&mut self, write: bool) {

@@ -142,6 +142,8 @@ pub trait Backing: Send + Sync + 'static {
     fn open_read(&self, file: FileKey) -> io::Result<File>;
     /// Its identity now.
     fn identity(&self, file: FileKey) -> io::Result<FileIdentity>;
+    /// A digest has proven that nobody could write it.
+    fn at_rest(&self, _file: FileKey) {}
     /// Its newest name below SOURCE. Asked for together with telling it on: `Observer::placed` is told if names moved meanwhile.
     fn path(&self, _file: FileKey) -> Option<PathBuf> {
         None

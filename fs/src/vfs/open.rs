@@ -46,6 +46,8 @@ pub(crate) struct OpenReply {
     pub(crate) token: Option<Token>,
     /// No FLUSH is wanted when the handle is closed.
     pub(crate) quiet_close: bool,
+    /// Attributes that the kernel has may go wrong from now on.
+    pub(crate) restless: bool,
 }
 
 /// The answer to a create.
@@ -93,11 +95,11 @@ impl Vfs {
             self.observer()?.before_change(node.key);
         }
         credentials::prepare_thread();
-        let way = {
+        let (way, restless) = {
             let mut opens = lock(&node.opens);
             let way = self.way(opens.way.clone(), &fd, register);
-            opens.opened(way.clone(), access.write);
-            way
+            let restless = opens.opened(way.clone(), access.write);
+            (way, restless)
         };
         // Not under the lock: both wait for leases that others may have.
         let prepared = match &way {
@@ -109,7 +111,8 @@ impl Vfs {
             Way::Passthrough(_) => Ok(None),
         };
         let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
-        self.tell_opened(node, access, caller, &before.identity(), way, backing)
+        let reply = self.tell_opened(node, access, caller, &before.identity(), way, backing)?;
+        Ok(OpenReply { restless, ..reply })
     }
 
     /// CREATE: makes and opens a regular file that does not exist.
@@ -252,6 +255,7 @@ impl Vfs {
             handle: id,
             token,
             quiet_close: !access.write,
+            restless: false,
         })
     }
 
