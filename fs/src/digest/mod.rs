@@ -5,12 +5,14 @@
 //! input while both wait, so that inputs, whose pages the reader has just brought in, are not left until the cache has dropped them.
 
 mod chain;
+
 mod keeper;
 mod pass;
 mod pool;
 mod queue;
 pub mod quiet;
 mod running;
+mod snapshot;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -24,6 +26,7 @@ use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::Quiet;
 
 pub use self::pool::{DigestPool, Tuning};
+pub use self::snapshot::{Snapshot, Snapshots};
 pub use self::tree::{ContentTree, TreeError};
 
 use crate::vfs::observer::FileKey;
@@ -42,6 +45,8 @@ pub struct Job {
     /// What the file must still be when its digest starts, but for its change time, which a rename moves too; else `Changed`. Not asked any more once the job was `Held`: a version that someone
     /// can still write ends when the last of them lets go.
     pub expect: Option<FileIdentity>,
+    /// What is digested instead of the file, which somebody may write again.
+    pub snapshot: Option<Snapshot>,
 }
 
 /// What became of a job. Told on the pool's own threads only, never inside `submit` or `cancel`.

@@ -69,7 +69,8 @@ pub(super) struct State {
 /// A task in a worker's hands.
 struct Active {
     ticket: u64,
-    file: FileKey,
+    /// What it reads, when that is the file itself and not a copy.
+    file: Option<FileKey>,
     running: Arc<Running>,
     /// A large pass that idle workers may assist.
     pass: Option<Arc<Pass>>,
@@ -161,10 +162,10 @@ impl DigestPool {
             state_now.cancelled.append(&mut doomed);
             self.shared.keeper.wake();
         }
-        for active in state.active.iter().filter(|a| a.file == file) {
+        for active in state.active.iter().filter(|a| a.file == Some(file)) {
             active.running.cancel();
         }
-        while state.active.iter().any(|a| a.file == file && !a.left) {
+        while state.active.iter().any(|a| a.file == Some(file) && !a.left) {
             let Some(rest) = deadline.checked_duration_since(Instant::now()) else {
                 return false;
             };
@@ -251,7 +252,7 @@ impl Shared {
                 let running = Arc::new(Running::default());
                 state.active.push(Active {
                     ticket: task.ticket,
-                    file: task.file,
+                    file: task.snapshot.is_none().then_some(task.file),
                     running: Arc::clone(&running),
                     pass: None,
                     left: false,

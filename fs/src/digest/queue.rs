@@ -25,7 +25,10 @@ impl Queue {
     pub(super) fn push(&mut self, task: Task) {
         let place = self.next;
         self.next += 1;
-        self.by_file.entry(task.file).or_default().push(place);
+        // What is digested from a copy is in no writer's way.
+        if task.snapshot.is_none() {
+            self.by_file.entry(task.file).or_default().push(place);
+        }
         self.lane(task.ended).insert(place, task);
     }
 
@@ -48,7 +51,7 @@ impl Queue {
         Some(task)
     }
 
-    /// Takes out every task on a file.
+    /// Takes out every task on a file itself.
     pub(super) fn remove(&mut self, file: FileKey) -> Vec<Task> {
         let places = self.by_file.remove(&file).unwrap_or_default();
         places
@@ -98,6 +101,7 @@ mod tests {
             ended,
             tree: None,
             expect: None,
+            snapshot: None,
         })
     }
 

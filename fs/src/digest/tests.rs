@@ -55,6 +55,7 @@ impl Lab {
             ended,
             tree: None,
             expect: None,
+            snapshot: None,
         });
         file
     }
@@ -204,6 +205,7 @@ fn a_deleted_or_replaced_file_is_gone_and_its_successor_is_not_taken_for_it() {
                 ended: replaced,
                 tree: None,
                 expect: None,
+                snapshot: None,
             });
             assert_eq!(lab.next(), Outcome::Gone { ticket: 5 });
         }
@@ -228,6 +230,7 @@ fn a_file_that_is_not_what_was_expected_is_not_digested() {
             ended,
             tree: None,
             expect,
+            snapshot: None,
         });
         let identity = lab.names.identity(file).unwrap();
         assert_eq!(
@@ -260,6 +263,7 @@ fn a_tree_of_what_was_written_is_finished_and_one_of_other_bytes_is_refused() {
             ended: true,
             tree: Some(tree),
             expect: None,
+            snapshot: None,
         });
     };
     submit(&content);

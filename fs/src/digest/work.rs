@@ -17,7 +17,7 @@ use super::pass::{Content, Pass};
 use super::quiet::{self, Leases, identity_of};
 use super::running::Running;
 use super::watch::{Inode, Since, Watch};
-use super::{ContentTree, HEAD, Job, Outcome, TreeError};
+use super::{ContentTree, HEAD, Job, Outcome, Snapshot, TreeError};
 use crate::vfs::observer::{Backing, FileKey};
 
 /// A job and how far it has come. Holds no descriptor.
@@ -29,16 +29,20 @@ pub(super) struct Task {
     tree: Option<ContentTree>,
     /// What the file must be when its first digest starts, unless it was held.
     expect: Option<FileIdentity>,
+    /// Whatever becomes of the file: what is digested is this.
+    pub(super) snapshot: Option<Snapshot>,
     /// What it was when the lease was had: later writers are not part of this version.
     ended_as: Option<FileIdentity>,
-    /// Since the lease was first refused.
+    /// The lease was refused once. The kernel tells of the last close a moment before it lets go of the file.
+    refused: bool,
+    /// Since the lease was refused again.
     held: Option<Held>,
     /// Between the last try and the next.
     pub(super) delay: Duration,
 }
 
 /// The first pause between two tries.
-const FIRST_DELAY: Duration = Duration::from_millis(10);
+const FIRST_DELAY: Duration = Duration::from_millis(1);
 
 /// A version that someone can still write.
 #[derive(Debug)]
@@ -58,7 +62,9 @@ impl Task {
             ended: job.ended,
             tree: job.tree,
             expect: job.expect,
+            snapshot: job.snapshot,
             ended_as: None,
+            refused: false,
             held: None,
             delay: FIRST_DELAY,
         }
@@ -121,6 +127,9 @@ pub(super) struct Worker<'a> {
 impl Worker<'_> {
     /// Does what can be done now. When it returns, no descriptor and no lease is left.
     pub(super) fn work(&self, task: &mut Task, running: &Running) -> After {
+        if let Some(snapshot) = task.snapshot.take() {
+            return self.read_snapshot(task, running, &snapshot);
+        }
         let file = match self.open(task) {
             Ok(file) => Arc::new(file),
             Err(e) if is_passing(&e) => return After::Park(None),
@@ -138,6 +147,14 @@ impl Worker<'_> {
             self.unwatch(task.watched(), &file);
         }
         after
+    }
+
+    /// A copy changes no more, and quiet was proven when it was taken.
+    fn read_snapshot(&self, task: &mut Task, running: &Running, snapshot: &Snapshot) -> After {
+        match self.read(task, running, &snapshot.file, &snapshot.of, &mut false) {
+            Ok(content) => After::Over(done(task.ticket, content, true, snapshot.of)),
+            Err(stop) => stopped(task, &snapshot.file, stop),
+        }
     }
 
     fn open(&self, task: &Task) -> io::Result<File> {
@@ -167,6 +184,9 @@ impl Worker<'_> {
         let before = identity_of(file)?;
         let ticket = task.ticket;
         if task.is_other(&before) {
+            if task.refused && task.held.is_none() {
+                return Ok(hold(task, None));
+            }
             return Ok(After::Over(Outcome::Changed {
                 ticket,
                 identity: before,
@@ -217,16 +237,12 @@ impl Worker<'_> {
         watched: Option<Since>,
     ) -> Result<After, Stop> {
         let ticket = task.ticket;
+        if !std::mem::replace(&mut task.refused, true) {
+            self.unwatch(watched.map(|since| since.inode), file);
+            return Ok(After::Park(None));
+        }
         let Some(held) = task.held.as_mut() else {
-            // From here on the content is whatever it is when the last writer lets go.
-            task.expect = None;
-            task.tree = None;
-            task.held = Some(Held {
-                since: Instant::now(),
-                watched: watched.map(|since| since.inode),
-                digested: None,
-            });
-            return Ok(After::Park(Some(Outcome::Held { ticket })));
+            return Ok(hold(task, watched.map(|since| since.inode)));
         };
         held.watched = watched.map(|since| since.inode);
         if held.digested.is_some() || held.since.elapsed() < self.patience {
@@ -310,6 +326,20 @@ impl Worker<'_> {
     }
 }
 
+/// Somebody could still write it after all were told that it had ended: the content is whatever it is when the last writer lets go.
+fn hold(task: &mut Task, watched: Option<Inode>) -> After {
+    task.expect = None;
+    task.tree = None;
+    task.held = Some(Held {
+        since: Instant::now(),
+        watched,
+        digested: None,
+    });
+    After::Park(Some(Outcome::Held {
+        ticket: task.ticket,
+    }))
+}
+
 fn stopped(task: &Task, file: &File, stop: Stop) -> After {
     let ticket = task.ticket;
     let changed = || match identity_of(file) {
@@ -386,7 +416,7 @@ pub(super) fn unreadable(ticket: u64, e: &io::Error) -> Outcome {
 
 /// Equal but for the change time, which rename(2), link(2) and chmod(2) move too: a checkpoint is renamed while its digest runs as a rule. Enough where
 /// a lease keeps writers out, or where a digest is compared as well.
-fn same_bytes(a: &FileIdentity, b: &FileIdentity) -> bool {
+pub(super) fn same_bytes(a: &FileIdentity, b: &FileIdentity) -> bool {
     let b = FileIdentity {
         ctime: a.ctime,
         ..*b

@@ -50,7 +50,7 @@ use self::turns::Turns;
 use crate::background;
 use crate::caller::{Callers, Who};
 use crate::config::LiveExclusions;
-use crate::digest::{ContentTree, DigestPool, Job};
+use crate::digest::{ContentTree, DigestPool, Job, Snapshots};
 use crate::ledger::{Effect, Ledger, Ticket};
 use crate::program::Programs;
 use crate::vfs::observer::{Backing, FileKey, HandleId};
@@ -72,6 +72,7 @@ pub struct Engine {
     callers: Callers,
     backing: Arc<dyn Backing>,
     pool: OnceLock<Arc<DigestPool>>,
+    snapshots: Snapshots,
     index: Arc<Index>,
     store: Arc<Store>,
     journal: Journal,
@@ -158,6 +159,7 @@ impl Engine {
             ledger: Mutex::new(Ledger::new(options.node, next)),
             callers: Callers::new(options.instance, options.runs),
             pool: OnceLock::new(),
+            snapshots: Snapshots::start(Arc::clone(&backing)),
             backing: Arc::clone(&backing),
             index,
             store,
@@ -252,6 +254,7 @@ impl Engine {
                         ended,
                         tree,
                         expect,
+                        snapshot: None,
                     });
                 }
                 return;

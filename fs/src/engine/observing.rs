@@ -10,8 +10,8 @@ use rustix::io::Errno;
 
 use super::{Engine, Work, lock};
 use crate::caller::{Closing, Who};
-use crate::digest::ContentTree;
-use crate::ledger::{Flush, Ledger, Opening};
+use crate::digest::{ContentTree, Job, Snapshot};
+use crate::ledger::{Flush, Ledger, Opening, Ticket};
 use crate::vfs::observer::{Access, Caller, Change, FileKey, HandleId, Observer, Opened};
 
 /// A writable open waits for a digest to let go for at most so long.
@@ -112,6 +112,15 @@ impl Engine {
         (self.turns.of(file), self.backing.identity(file).ok())
     }
 
+    /// What a file holds whose digest is not done, where the store can copy that without copying its bytes.
+    fn snapshot(&self, file: FileKey) -> Option<Snapshot> {
+        if !self.snapshots.can(file) {
+            return None;
+        }
+        let expect = lock(&self.ledger).at_stake(file)?;
+        self.snapshots.take(file, expect)
+    }
+
     /// Inline mode: follow what passes through a file that is being written.
     fn follow(&self, o: &Opened<'_>) {
         if o.access.created || o.access.truncate {
@@ -136,8 +145,21 @@ fn is_code(
 impl Observer for Engine {
     fn before_change(&self, file: FileKey) {
         self.turns.announce(file);
-        if let Some(pool) = self.pool() {
-            pool.cancel(file, LET_GO);
+        let Some(pool) = self.pool() else { return };
+        let snapshot = self.snapshot(file);
+        pool.cancel(file, LET_GO);
+        if let Some(snapshot) = snapshot {
+            let ticket = self.step(|l| l.kept(file, &snapshot.of));
+            if let Some((Ticket(ticket), ended)) = ticket {
+                pool.submit(Job {
+                    ticket,
+                    file,
+                    ended,
+                    tree: None,
+                    expect: None,
+                    snapshot: Some(snapshot),
+                });
+            }
         }
     }
 

@@ -364,6 +364,7 @@ impl Engine {
                     ended: false,
                     tree: None,
                     expect: None,
+                    snapshot: None,
                 });
                 flying.insert(ticket, (next, key));
                 next += 1;

@@ -332,3 +332,72 @@ fn a_first_sight_whose_times_are_set_during_its_digest_is_digested() {
     assert_eq!(b.state(1), Some(State::Unattested));
     assert_eq!(b.row(1).unwrap().identity, Some(b.identity(1)));
 }
+
+#[test]
+fn a_version_whose_bytes_were_kept_is_sealed_although_it_was_written_again_before_its_digest() {
+    for how in [REWRITE, UPDATE, APPEND] {
+        let mut b = Bench::new();
+        b.given(1, b"data");
+        let p = who(1, 0);
+        b.read_file(1, p);
+        b.write_file(2, b"first", p);
+        let first = b.row(2).unwrap().node;
+        assert!(b.keep(2));
+        assert!(!b.keep(2), "one content of a file at a time");
+        let h = b.open(2, how, p);
+        b.store(2, b"again");
+        b.close(h, 2, p);
+        b.settle();
+        let row = &b.rows[&first.to_string()];
+        assert_eq!((row.state, row.gone), (State::Sealed, true), "{how:?}");
+        assert_eq!(row.digests, Some(Digests::of(b"first")));
+        let second = b.row(2).unwrap();
+        assert_eq!((second.state, second.parent), (State::Sealed, Some(first)));
+        assert_eq!(b.inconsistencies(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_copy_that_cannot_be_read_leaves_a_version_that_says_why() {
+    let mut b = Bench::new();
+    let p = who(1, 0);
+    b.write_file(2, b"first", p);
+    let first = b.row(2).unwrap().node;
+    b.keep(2);
+    b.write_file(2, b"again", p);
+    let (ticket, ..) = b.kept.remove(0);
+    b.ledger
+        .undigested(ticket, Undigested::Failed("disk".to_owned()));
+    b.settle();
+    assert_eq!(b.rows[&first.to_string()].state, State::Incomplete);
+    assert_eq!(b.state(2), Some(State::Sealed));
+    assert_eq!(b.inconsistencies(), Vec::<String>::new());
+}
+
+#[test]
+fn a_version_whose_bytes_were_kept_between_close_and_release_is_sealed() {
+    for released_first in [false, true] {
+        let mut b = Bench::new();
+        let p = who(1, 0);
+        let h = b.open(2, CREATE, p);
+        b.store(2, b"first");
+        b.flush(h, 2, p, Closed::Explicit);
+        let first = b.row(2).unwrap().node;
+        assert!(b.keep(2));
+        if released_first {
+            b.release(h, 2);
+        }
+        let again = b.open(2, UPDATE, p);
+        if !released_first {
+            b.release(h, 2);
+        }
+        b.store(2, b"again and more");
+        b.close(again, 2, p);
+        b.settle();
+        let row = &b.rows[&first.to_string()];
+        assert_eq!((row.state, row.gone), (State::Sealed, true));
+        let second = b.row(2).unwrap();
+        assert_eq!((second.state, second.parent), (State::Sealed, Some(first)));
+        assert_eq!(b.inconsistencies(), Vec::<String>::new());
+    }
+}

@@ -230,6 +230,7 @@ impl Ledger {
             self.replace_parent(&w);
         } else if let Some(parent) = w.parent.map(|p| self.real(p))
             && matches!(self.nodes[parent].phase, Phase::Digesting | Phase::Held)
+            && !self.nodes[parent].kept
         {
             // Its own digest, if one was begun, may see the change before this one's tells what it was.
             self.at(parent).attempt += 1;
@@ -401,6 +402,9 @@ impl Ledger {
     }
 
     pub(super) fn want_digest(&mut self, ix: NodeIx, ended: bool) {
+        if self.nodes[ix].kept {
+            return; // a copy of it is on its way
+        }
         let ticket = self.new_attempt(ix);
         let node = &self.nodes[ix];
         let expect = node.identity.filter(|_| !node.lingering);

@@ -43,6 +43,8 @@ pub(super) struct FileState {
     pub path: PathBytes,
     /// The content that ended or was seen last.
     pub current: Option<NodeIx>,
+    /// The content whose bytes were kept last.
+    pub kept: Option<NodeIx>,
     /// The version in the making.
     pub writing: Option<Writing>,
     /// Handles open for writing.

@@ -15,7 +15,9 @@ enum Op {
         run: u64,
         how: u8,
         late: bool,
+        keep: bool,
     },
+    DigestKept,
     Store {
         at: usize,
     },
@@ -45,7 +47,8 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        5 => (0..2u64, 1..3u64, 0..3u8, prop::bool::weighted(0.1)).prop_map(|(file, run, how, late)| Op::Open { file, run, how, late }),
+        5 => (0..2u64, 1..3u64, 0..3u8, prop::bool::weighted(0.1), any::<bool>()).prop_map(|(file, run, how, late, keep)| Op::Open { file, run, how, late, keep }),
+        2 => Just(Op::DigestKept),
         5 => any::<usize>().prop_map(|at| Op::Store { at }),
         5 => any::<usize>().prop_map(|at| Op::Flush { at }),
         5 => any::<usize>().prop_map(|at| Op::Release { at }),
@@ -114,7 +117,11 @@ impl World {
                 run,
                 how,
                 late,
+                keep,
             } => {
+                if keep && !self.writers.iter().any(|w| w.file == file) {
+                    self.b.keep(file);
+                }
                 self.call_off(file);
                 let access = match (self.b.files.contains_key(&file), how) {
                     (false, _) => CREATE,
@@ -176,6 +183,7 @@ impl World {
             Op::CallOff { at } if !self.called_off.is_empty() => {
                 self.say_off(at % self.called_off.len());
             }
+            Op::DigestKept if !self.b.kept.is_empty() => self.b.digest_kept(0),
             Op::Rest => self.b.ledger.rest(),
             Op::Seal if !self.b.plans.is_empty() => self.b.seal_one(),
             _ => {}

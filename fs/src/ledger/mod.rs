@@ -9,6 +9,7 @@ mod endings;
 mod event;
 mod file;
 mod forget;
+mod kept;
 mod merge;
 mod names;
 mod near;

@@ -24,7 +24,9 @@ enum Op {
         run: u64,
         process: u32,
         how: u8,
+        keep: bool,
     },
+    DigestKept,
     Store {
         open: usize,
         content: u8,
@@ -46,7 +48,8 @@ fn op() -> impl Strategy<Value = Op> {
     let place = || (0..FILES, 1..4u64, 0..3u32);
     prop_oneof![
         4 => place().prop_map(|(file, run, process)| Op::Read { file, run, process }),
-        3 => (place(), 0..3u8).prop_map(|((file, run, process), how)| Op::OpenWrite { file, run, process, how }),
+        3 => (place(), 0..3u8, any::<bool>()).prop_map(|((file, run, process), how, keep)| Op::OpenWrite { file, run, process, how, keep }),
+        1 => Just(Op::DigestKept),
         4 => (any::<usize>(), 1..250u8).prop_map(|(open, content)| Op::Store { open, content }),
         4 => any::<usize>().prop_map(|open| Op::Close { open }),
         3 => any::<usize>().prop_map(|at| Op::Digest { at }),
@@ -96,6 +99,7 @@ proptest! {
         // Contents that a run may name: what it opened, and what files it had open turned into.
         let mut used: BTreeMap<u64, BTreeSet<Blake3>> = BTreeMap::new();
         let mut ended: Vec<Ended> = Vec::new();
+        let mut kept: BTreeSet<Blake3> = BTreeSet::new();
         let busy = |writers: &[Writer], file: u64| writers.iter().any(|w| w.file == file);
         for op in ops {
             match op {
@@ -110,9 +114,12 @@ proptest! {
                         }
                     }
                 }
-                Op::OpenWrite { file, run, process, how } => {
+                Op::OpenWrite { file, run, process, how, keep } => {
                     if busy(&writers, file) {
                         continue;
+                    }
+                    if keep && b.keep(file) {
+                        kept.insert(blake(&b.files[&file].1));
                     }
                     let by = who(run, process);
                     let access = match (b.files.contains_key(&file), how) {
@@ -165,6 +172,11 @@ proptest! {
                     b.touch(file);
                 }
                 Op::Touch { .. } => {}
+                Op::DigestKept => {
+                    if !b.kept.is_empty() {
+                        b.digest_kept(0);
+                    }
+                }
                 Op::Rest => b.ledger.rest(),
                 Op::Seal => {
                     if !b.plans.is_empty() {
@@ -211,11 +223,12 @@ proptest! {
                 }
             }
         }
-        // Every version that ended is sealed, or was overwritten before its digest.
+        // Every version that ended is sealed, or was overwritten before its digest with no copy taken.
         for e in &ended {
             let sealed = b.sealed.iter().any(|(p, _)| p.row.digests == Some(Digests::of(&e.content)));
             let overwritten = !b.files.values().any(|(_, c)| *c == e.content);
-            prop_assert!(sealed || overwritten, "an ended version was forgotten");
+            let lost = overwritten && !kept.contains(&blake(&e.content));
+            prop_assert!(sealed || lost, "an ended version was forgotten");
         }
     }
 }

@@ -130,6 +130,8 @@ pub(super) struct Node {
     pub shared: bool,
     /// Some run used it.
     pub used: bool,
+    /// A copy of its bytes is digested: what becomes of the file takes them away no more.
+    pub kept: bool,
     /// Left out by configuration.
     pub excluded: bool,
     /// Why it is in its state, when a person would ask.
@@ -167,6 +169,7 @@ impl Node {
             gone: false,
             shared: false,
             used: false,
+            kept: false,
             excluded: false,
             reason: None,
             dependents: Vec::new(),

@@ -75,6 +75,7 @@ impl Ledger {
         let file = self.files.entry(o.file).or_insert_with(|| FileState {
             path: o.path.clone(),
             current: None,
+            kept: None,
             writing: None,
             writers: BTreeSet::new(),
             readers: BTreeSet::new(),

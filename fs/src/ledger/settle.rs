@@ -360,13 +360,17 @@ impl Ledger {
         }
     }
 
-    /// The content is about to go, or is gone: without a digest it will never have one.
+    /// The content is about to go, or is gone: without a digest, or a copy that is being digested, it will never have one.
     pub(super) fn lose(&mut self, ix: NodeIx) {
         let ix = self.real(ix);
         if matches!(self.nodes[ix].phase, Phase::Digesting | Phase::Held) {
+            self.at(ix).gone = true;
+            if self.nodes[ix].kept {
+                self.tell(ix);
+                return;
+            }
             self.name(ix);
             self.at(ix).attempt += 1;
-            self.at(ix).gone = true;
             self.settle(
                 ix,
                 State::Superseded,
@@ -392,6 +396,7 @@ impl Ledger {
         }
         if let Some(file) = self.files.get_mut(&file) {
             file.touched = beat;
+            file.kept = file.kept.filter(|kept| *kept != ix);
         }
         let node = self.at(ix);
         let dependents = std::mem::take(&mut node.dependents);
@@ -449,6 +454,6 @@ fn told_since(known: &FileIdentity, digested: &FileIdentity) -> bool {
 }
 
 /// A rename under a lease moves ctime and nothing else.
-fn same_bytes(a: &FileIdentity, b: &FileIdentity) -> bool {
+pub(super) fn same_bytes(a: &FileIdentity, b: &FileIdentity) -> bool {
     (a.dev, a.ino, a.born, a.size, a.mtime) == (b.dev, b.ino, b.born, b.size, b.mtime)
 }

@@ -81,6 +81,8 @@ pub(super) struct Bench {
     /// Identity and content of each file.
     pub files: HashMap<u64, (FileIdentity, Vec<u8>)>,
     pub digests: Vec<(Ticket, u64, Option<FileIdentity>)>,
+    /// Copies that wait for their digest.
+    pub kept: Vec<(Ticket, FileIdentity, Vec<u8>)>,
     pub holds: Vec<Ticket>,
     pub plans: Vec<Plan>,
     pub rows: HashMap<String, VersionRow>,
@@ -103,6 +105,7 @@ impl Bench {
             excluded: BTreeSet::new(),
             files: HashMap::new(),
             digests: Vec::new(),
+            kept: Vec::new(),
             holds: Vec::new(),
             plans: Vec::new(),
             rows: HashMap::new(),
@@ -342,13 +345,31 @@ impl Bench {
         }
     }
 
-    /// Digests one queued job, and tells of it only after `meanwhile`.
-    pub(super) fn digest_one_late(&mut self, at: usize, meanwhile: impl FnOnce(&mut Self)) {
-        let (ticket, file, _) = self.digests.remove(at);
-        let (identity, content) = self.files[&file].clone();
-        meanwhile(self);
+    /// A writer is about to come, nobody else is there, and the store can share blocks: a copy is taken of what is at stake.
+    pub(super) fn keep(&mut self, file: u64) -> bool {
+        let Some(expect) = self.ledger.at_stake(key(file)) else {
+            return false;
+        };
+        let (now, content) = self.files[&file].clone();
+        if expect.is_some_and(|e| (e.size, e.mtime) != (now.size, now.mtime)) {
+            return false;
+        }
+        let kept = self.ledger.kept(key(file), &now);
+        let (ticket, _) = kept.expect("nothing has happened since");
+        self.kept.push((ticket, now, content));
+        self.collect();
+        true
+    }
+
+    /// Digests a copy.
+    pub(super) fn digest_kept(&mut self, at: usize) {
+        let (ticket, identity, content) = self.kept.remove(at);
+        self.digested(ticket, identity, &content);
+    }
+
+    fn digested(&mut self, ticket: Ticket, identity: FileIdentity, content: &[u8]) {
         let d = Digested {
-            digests: Digests::of(&content),
+            digests: Digests::of(content),
             quiet: Quiet::Proven,
             identity,
             media_type: "application/octet-stream".to_owned(),
@@ -359,27 +380,25 @@ impl Bench {
         self.collect();
     }
 
+    /// Digests one queued job, and tells of it only after `meanwhile`.
+    pub(super) fn digest_one_late(&mut self, at: usize, meanwhile: impl FnOnce(&mut Self)) {
+        let (ticket, file, _) = self.digests.remove(at);
+        let (identity, content) = self.files[&file].clone();
+        meanwhile(self);
+        self.digested(ticket, identity, &content);
+    }
+
     /// Digests one queued job, as the pool would.
     pub(super) fn digest_one(&mut self, at: usize) {
         let (ticket, file, expect) = self.digests.remove(at);
-        match self.files.get(&file) {
+        match self.files.get(&file).cloned() {
             Some((identity, _))
                 if expect.is_some_and(|e| (e.size, e.mtime) != (identity.size, identity.mtime)) =>
             {
                 self.ledger
-                    .undigested(ticket, Undigested::Changed(*identity));
+                    .undigested(ticket, Undigested::Changed(identity));
             }
-            Some((identity, content)) => {
-                let d = Digested {
-                    digests: Digests::of(content),
-                    quiet: Quiet::Proven,
-                    identity: *identity,
-                    media_type: "application/octet-stream".to_owned(),
-                    types: Vec::new(),
-                    known: None,
-                };
-                self.ledger.digested(ticket, d);
-            }
+            Some((identity, content)) => self.digested(ticket, identity, &content),
             None => self.ledger.undigested(ticket, Undigested::Gone),
         }
         self.collect();
@@ -403,7 +422,10 @@ impl Bench {
 
     /// Digests and seals until nothing is left to do.
     pub(super) fn settle(&mut self) {
-        while !self.digests.is_empty() || !self.plans.is_empty() {
+        while !self.digests.is_empty() || !self.kept.is_empty() || !self.plans.is_empty() {
+            while !self.kept.is_empty() {
+                self.digest_kept(0);
+            }
             while !self.digests.is_empty() {
                 self.digest_one(0);
             }

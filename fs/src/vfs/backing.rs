@@ -42,6 +42,12 @@ impl Backing for Vfs {
         Ok(now.identity())
     }
 
+    fn nameless(&self) -> io::Result<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let root = self.inodes.root_fd();
+        Ok(rustix::fs::openat(&**root, c".", flags, Mode::RUSR | Mode::WUSR)?.into())
+    }
+
     fn at_rest(&self, file: FileKey) {
         if let Some(node) = self.inodes.by_key(file) {
             lock(&node.opens).at_rest();

@@ -142,6 +142,10 @@ pub trait Backing: Send + Sync + 'static {
     fn open_read(&self, file: FileKey) -> io::Result<File>;
     /// Its identity now.
     fn identity(&self, file: FileKey) -> io::Result<FileIdentity>;
+    /// A new file without a name on the store of SOURCE, for reading and writing. EOPNOTSUPP where there are none.
+    fn nameless(&self) -> io::Result<File> {
+        Err(Errno::OPNOTSUPP.into())
+    }
     /// A digest has proven that nobody could write it.
     fn at_rest(&self, _file: FileKey) {}
     /// Its newest name below SOURCE. Asked for together with telling it on: `Observer::placed` is told if names moved meanwhile.

@@ -131,6 +131,7 @@ fn a_write_during_the_wait_is_part_of_the_version() {
         ended: true,
         tree: Some(tree),
         expect: Some(lab.names.identity(key).unwrap()),
+        snapshot: None,
     });
     assert_eq!(lab.next(), Outcome::Held { ticket: 1 });
     file.write_all_at(b"later", 0).unwrap();

@@ -75,6 +75,7 @@ fn write_versions(
             ended: true,
             tree: None,
             expect: None,
+            snapshot: None,
         });
         written.push((ticket, Digests::of(&content)));
         if round % 3 == 0 {

@@ -199,6 +199,7 @@ fn a_cancel_between_the_news_of_a_held_file_and_the_wait_for_it_is_not_lost() {
         ended: true,
         tree: None,
         expect: None,
+        snapshot: None,
     });
     assert_eq!(told.recv().unwrap(), Outcome::Held { ticket: 1 });
     let next = told.recv_timeout(FOREVER);
