@@ -188,18 +188,18 @@ pub fn lineage(
     break_cycles(&roots, &mut adjacent);
     let mut edges = Vec::new();
     for near in &order {
-        for (far, (kind, grade)) in adjacent.get(near).into_iter().flatten() {
+        for (far, tie) in adjacent.get(near).into_iter().flatten() {
             let (from, to) = if options.downstream {
                 (*far, *near)
             } else {
                 (*near, *far)
             };
-            edges.push(Edge {
+            edges.extend(tie.each().map(|(kind, grade)| Edge {
                 from,
                 to,
-                kind: *kind,
-                grade: *grade,
-            });
+                kind,
+                grade,
+            }));
         }
     }
     let mut runs: BTreeSet<RunId> = BTreeSet::new();

@@ -374,17 +374,20 @@ type Members = Vec<(NodeRef, BTreeSet<(Kind, Grade)>)>;
 
 /// Why and how near, as one dim phrase; nothing for a root.
 fn relation(edges: &BTreeSet<(Kind, Grade)>, paint: Paint) -> Option<String> {
-    let kinds: BTreeSet<_> = edges.iter().map(|(kind, _)| *kind).collect();
-    let farthest = edges.iter().map(|(_, grade)| *grade).max()?;
-    let grade = match (kinds.iter().next(), farthest) {
-        // How it was read says no more than that.
-        (_, Grade::Copied) => return Some(paint.dim(row::grade(farthest))),
-        (Some(Kind::Parent), _) if kinds.len() == 1 => "",
-        _ => row::grade(farthest),
-    };
-    let kinds: Vec<_> = kinds.into_iter().map(row::kind).collect();
-    let text = format!("{} {grade}", kinds.join(" or "));
-    Some(paint.dim(text.trim_end()))
+    let used = || edges.iter().filter(|(kind, _)| *kind != Kind::Parent);
+    let uses = used().map(|(_, grade)| *grade).max().map(|farthest| {
+        if farthest == Grade::Copied {
+            // How it was read says no more than that.
+            return row::grade(farthest).to_owned();
+        }
+        let kinds: BTreeSet<_> = used().map(|(kind, _)| *kind).collect();
+        let kinds: Vec<_> = kinds.into_iter().map(row::kind).collect();
+        format!("{} {}", kinds.join(" or "), row::grade(farthest))
+    });
+    let replaced = edges.iter().any(|(kind, _)| *kind == Kind::Parent);
+    let replaced = replaced.then(|| row::kind(Kind::Parent).to_owned());
+    let all: Vec<_> = uses.into_iter().chain(replaced).collect();
+    (!all.is_empty()).then(|| paint.dim(&all.join(", ")))
 }
 
 fn exact_path(node: &Node) -> Vec<u8> {

@@ -10,8 +10,33 @@ use crate::rows::{UseRow, VersionRow};
 use crate::shelf::{Catalogue, ShelfError};
 use crate::vocabulary::{Grade, Kind};
 
-/// The neighbours of one node, each with the edge to it.
-pub(super) type Edges = BTreeMap<NodeRef, (Kind, Grade)>;
+/// The neighbours of one node, each with what ties it to them.
+pub(super) type Edges = BTreeMap<NodeRef, Tie>;
+
+/// What ties a version to another content. To have used it and to have replaced it are two things, and both may be true.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tie {
+    used: Option<(Kind, Grade)>,
+    replaced: Option<Grade>,
+}
+
+impl Tie {
+    /// One for each edge.
+    pub(super) fn each(self) -> impl Iterator<Item = (Kind, Grade)> {
+        let replaced = self.replaced.map(|grade| (Kind::Parent, grade));
+        self.used.into_iter().chain(replaced)
+    }
+
+    /// A node may be used often: the nearest grade counts, and a read that was seen more than an open.
+    fn add(&mut self, kind: Kind, grade: Grade) {
+        if kind == Kind::Parent {
+            self.replaced = Some(self.replaced.map_or(grade, |g| g.min(grade)));
+        } else {
+            let (k, g) = self.used.unwrap_or((kind, grade));
+            self.used = Some((k.min(kind), g.min(grade)));
+        }
+    }
+}
 
 /// Finds edges, and remembers rows so that each is asked for once.
 pub(super) struct Collector<'a> {
@@ -79,18 +104,20 @@ impl<'a> Collector<'a> {
             };
             let nodes: Vec<NodeRef> = found.keys().copied().collect();
             self.fetch(&nodes)?;
-            for (other, (kind, grade)) in found {
-                let grade = grade.max(farthest);
+            for (other, tie) in found {
                 // What a version replaces is part of its history, however long it was there.
                 let hidden = !self.options.all
-                    && kind != Kind::Parent
+                    && tie.replaced.is_none()
                     && self.row(other).is_some_and(|r| r.ephemeral);
-                if hidden && self.options.min_grade >= grade {
-                    if opened.insert(other) {
-                        pending.push((other, grade));
+                for (kind, grade) in tie.each() {
+                    let grade = grade.max(farthest);
+                    if hidden && self.options.min_grade >= grade {
+                        if opened.insert(other) {
+                            pending.push((other, grade));
+                        }
+                    } else if other != node && !hidden && self.options.shows(kind, grade) {
+                        edges.entry(other).or_default().add(kind, grade);
                     }
-                } else if other != node && !hidden && self.options.shows(kind, grade) {
-                    merge(&mut edges, other, kind, grade);
                 }
             }
         }
@@ -211,9 +238,6 @@ fn succession(row: &VersionRow) -> Kind {
     }
 }
 
-/// A node may be used often: the nearest grade counts, and a read that was seen more than an open, whatever else is known of it.
 fn merge(edges: &mut Edges, to: NodeRef, kind: Kind, grade: Grade) {
-    let edge = edges.entry(to).or_insert((kind, grade));
-    edge.0 = edge.0.min(kind);
-    edge.1 = edge.1.min(grade);
+    edges.entry(to).or_default().add(kind, grade);
 }

@@ -65,6 +65,30 @@ fn is_acyclic(l: &Lineage) -> bool {
 }
 
 #[test]
+fn a_version_that_was_used_and_replaced_by_the_same_one_is_both_and_is_never_left_out_as_ephemeral()
+{
+    let mut h = history(&[(1, vec![]), (2, vec![(1, Kind::Opened)])]);
+    let mut first = version_row(v(1));
+    (first.ephemeral, first.gone, first.run) = (true, true, Some(r(1)));
+    h.add_version(first);
+    let mut second = version_row(v(2));
+    (second.run, second.inputs, second.parent) = (Some(r(2)), 1, Some(v(1)));
+    h.add_version(second);
+    let kinds = |options: Options| -> Vec<Kind> {
+        let l = lineage(&h, &[v(2)], &options).unwrap();
+        l.edges.iter().map(|e| e.kind).collect()
+    };
+    assert_eq!(kinds(Options::default()), [Kind::Opened, Kind::Parent]);
+    for kind in [Kind::Opened, Kind::Parent] {
+        let only = Options {
+            kinds: vec![kind],
+            ..Options::default()
+        };
+        assert_eq!(kinds(only), [kind]);
+    }
+}
+
+#[test]
 fn a_resumed_checkpoint_leads_back_through_its_predecessor_to_the_data() {
     let h = history(&[
         (1, vec![]),
