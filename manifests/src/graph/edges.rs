@@ -105,9 +105,9 @@ impl<'a> Collector<'a> {
             let nodes: Vec<NodeRef> = found.keys().copied().collect();
             self.fetch(&nodes)?;
             for (other, tie) in found {
-                // What a version replaces is part of its history, however long it was there.
+                // What was used is replaced by its own inputs. What was only replaced is part of the history, however long it was there.
                 let hidden = !self.options.all
-                    && tie.replaced.is_none()
+                    && tie.used.is_some()
                     && self.row(other).is_some_and(|r| r.ephemeral);
                 for (kind, grade) in tie.each() {
                     let grade = grade.max(farthest);
