@@ -1,7 +1,7 @@
 //! A laboratory: a directory tree for one test, and mounts of it that end with the test. Starts the real `atlas-fs`.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -271,6 +271,25 @@ impl Mount<'_> {
     /// A Python program as a job in the mount's root, with NumPy and safetensors at hand.
     pub fn python(&self, program: &str) -> Job {
         self.job(&["python", "-c", program])
+    }
+
+    /// Waits until the daemon has answered all that the kernel has asked it, in the background too: a last close is told there.
+    pub fn drained(&self) {
+        let dev = fs::metadata(&self.point).expect("it is mounted").dev();
+        let connections = Path::new("/sys/fs/fuse/connections");
+        let waiting = connections.join(format!("{}/waiting", rustix::fs::minor(dev)));
+        if !waiting.exists() {
+            let nothing = rustix::mount::MountFlags::empty();
+            rustix::mount::mount("none", connections, "fusectl", nothing, None)
+                .expect("fusectl can be mounted");
+        }
+        wait::spin("no request waits", || {
+            (fs::read_to_string(&waiting)
+                .expect("a live connection")
+                .trim()
+                == "0")
+                .then_some(())
+        });
     }
 
     /// Waits until all that has ended is sealed.

@@ -170,12 +170,12 @@ impl World<'_> {
         ));
         self.compare(line, &replies);
         let said = &replies[1];
-        if let Some((_, ino, size)) = closing {
+        if let Some((_, _, size)) = closing {
             self.truth
                 .closed((by, slot.expect("a slot")), size, &mut || {
                     kept.expect("kept before")
                 });
-            self.await_release(ino);
+            self.mount.drained();
             return;
         }
         if !said.ok() {
@@ -331,25 +331,6 @@ impl World<'_> {
             to = to.min((from / 4096 + 1) * 4096);
         }
         bytes[from..to.min(bytes.len())].iter().all(|b| *b == 0)
-    }
-
-    /// The kernel tells of a last close in the background: the next operation must not overtake it.
-    fn await_release(&self, ino: i128) {
-        if self.truth.is_written(ino) {
-            return;
-        }
-        let Some(name) = names(&self.plain)
-            .into_iter()
-            .find(|n| self.was(n, false).is_some_and(|w| w.ino == ino && w.file))
-        else {
-            std::thread::sleep(std::time::Duration::from_millis(3));
-            return;
-        };
-        let below = format!("w/{name}");
-        atlas_tests::wait::until(&format!("{name} is released"), || {
-            (self.mount.attribute(&below, "user.atlas.state").as_deref() != Some("open"))
-                .then_some(())
-        });
     }
 }
 

@@ -2,15 +2,11 @@
 //! that succeeded, one after the other; asks the mount nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 /// A version, or content that nobody was seen to write.
 pub type Id = usize;
 /// One open file: a worker and a slot.
 pub type Handle = (usize, u32);
-
-/// So long after its close a reader's descriptor may still be known: the kernel tells of it in the background.
-const LATELY: Duration = Duration::from_millis(300);
 
 /// What was true of one version.
 #[derive(Debug, Clone, Default)]
@@ -49,8 +45,6 @@ struct File {
     writing: Option<Writing>,
     writers: BTreeSet<Handle>,
     readers: BTreeSet<Handle>,
-    /// Runs of readers that closed, and when.
-    lately: Vec<(usize, Instant)>,
     gone: bool,
 }
 
@@ -85,8 +79,8 @@ pub struct Truth {
     files: Vec<File>,
     by_ino: BTreeMap<i128, usize>,
     handles: BTreeMap<Handle, (usize, usize)>,
-    /// Of each run, in order; with whether it is only possible.
-    uses: BTreeMap<usize, Vec<(Id, bool)>>,
+    /// Of each run, in order.
+    uses: BTreeMap<usize, Vec<Id>>,
     step: usize,
     /// What happened to versions: step, version, words.
     story: Vec<(usize, Id, String)>,
@@ -132,8 +126,8 @@ impl Truth {
         self.uses.get(&run).map_or(0, Vec::len)
     }
 
-    fn use_it(&mut self, run: usize, id: Id, only_maybe: bool) {
-        self.uses.entry(run).or_default().push((id, only_maybe));
+    fn use_it(&mut self, run: usize, id: Id) {
+        self.uses.entry(run).or_default().push(id);
         self.tell(id, format!("is used by run {run}"));
     }
 
@@ -171,7 +165,7 @@ impl Truth {
         if o.read && !o.truncate && !o.created {
             let open = file.writing.as_ref().filter(|w| w.dirty).map(|w| w.version);
             if let Some(id) = open.or(before) {
-                self.use_it(o.run, id, false);
+                self.use_it(o.run, id);
             }
         }
         if o.write {
@@ -284,11 +278,7 @@ impl Truth {
         let Some((at, run)) = self.handles.remove(&handle) else {
             return;
         };
-        let file = &mut self.files[at];
-        if file.readers.remove(&handle) {
-            file.lately.retain(|(_, then)| then.elapsed() < LATELY);
-            file.lately.push((run, Instant::now()));
-        }
+        self.files[at].readers.remove(&handle);
         if file_done(&mut self.files[at], handle) {
             self.end(at, run, size, content);
         }
@@ -311,17 +301,8 @@ impl Truth {
         let cut = seen.unwrap_or(all.len());
         let v = &mut self.versions[w.version];
         let sure = w.unsure.map_or(cut, |u| u.get(&run).copied().unwrap_or(0));
-        let must = |at: usize, only_maybe: bool| at < sure && !only_maybe;
-        let used = all[..cut].iter().enumerate();
-        v.inputs = used
-            .clone()
-            .filter(|(at, u)| must(*at, u.1))
-            .map(|(_, u)| u.0)
-            .collect();
-        v.maybe = used
-            .filter(|(at, u)| !must(*at, u.1))
-            .map(|(_, u)| u.0)
-            .collect();
+        v.inputs = all[..cut.min(sure)].iter().copied().collect();
+        v.maybe = all[cut.min(sure)..cut].iter().copied().collect();
         v.inputs.extend(w.copied);
         v.inputs.extend(w.parent);
         v.inputs.remove(&w.version);
@@ -335,14 +316,9 @@ impl Truth {
             format!("ends with {size} bytes, by run {run}, cut {cut} of its uses"),
         );
         let file = &self.files[at];
-        let still = file.readers.iter().map(|h| (self.handles[h].1, false));
-        let lately = file
-            .lately
-            .iter()
-            .filter(|(_, then)| then.elapsed() < LATELY);
-        let readers: Vec<_> = still.chain(lately.map(|(run, _)| (*run, true))).collect();
-        for (run, only_maybe) in readers {
-            self.use_it(run, w.version, only_maybe);
+        let readers: Vec<_> = file.readers.iter().map(|h| self.handles[h].1).collect();
+        for run in readers {
+            self.use_it(run, w.version);
         }
     }
 
@@ -370,12 +346,6 @@ impl Truth {
     /// The version that a file holds, when it is known.
     pub fn current(&self, ino: i128) -> Option<Id> {
         self.files[*self.by_ino.get(&ino)?].current
-    }
-
-    /// Whether anybody has it open for writing.
-    pub fn is_written(&self, ino: i128) -> bool {
-        let at = self.by_ino.get(&ino);
-        at.is_some_and(|at| !self.files[*at].writers.is_empty())
     }
 }
 
