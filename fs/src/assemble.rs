@@ -10,11 +10,11 @@ use atlas_manifests::layout::NodeLock;
 use crate::caller::RunsMode;
 use crate::control::Handler;
 use crate::engine::{Engine, StartOptions};
-use crate::failure::Failure;
+use crate::failure::{Failure, shown};
 use crate::fuse;
 use crate::mount::checks::Ground;
 use crate::mount::{Drained, Mounted, Parts, Plan, Writer};
-use crate::options::{Io, KernelFlags, Runs, Titles};
+use crate::options::{Io, KernelFlags, MountOptions, Runs, Titles};
 use crate::vfs::{self, IoMode, Options, Vfs};
 
 /// More digest workers than this only fight the job for cores.
@@ -25,6 +25,14 @@ const MOST_WORKERS: usize = 8;
 pub struct Whole;
 
 impl Parts for Whole {
+    fn check(&self, options: &MountOptions, ground: &Ground) -> Result<(), Failure> {
+        if options.io == Io::Passthrough {
+            vfs::required(&ground.source_fd)
+                .map_err(|e| Failure::other(format!("{}: {e}", shown(&ground.source))))?;
+        }
+        Ok(())
+    }
+
     fn start(&self, plan: Plan) -> Result<Arc<dyn Mounted>, Failure> {
         let vfs = filesystem(&plan)?;
         let (options, kept) = start_options(plan, &vfs)?;

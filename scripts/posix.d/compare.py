@@ -50,6 +50,10 @@ def show(title: str, lines: list[str]) -> None:
 def main() -> int:
     native, here = cases(sys.argv[1]), cases(sys.argv[2])
     known = reasons(sys.argv[3], sys.argv[4:])
+    mounted, detail = here.get("mount", ("ok", ""))
+    if mounted == "fail" and (why := next((r for case, r in known if case == "mount"), None)):
+        print(f"   {sys.argv[5]}: not mounted, as expected ({why}): {detail[:300]}")
+        return 0
     differs, expected, skipped, both = [], [], [], []
     for name in dict.fromkeys([*native, *here]):
         was, _ = native.get(name, ("ok" if name in here else "skip", ""))

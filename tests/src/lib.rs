@@ -10,6 +10,7 @@ pub mod lineage;
 pub mod model;
 pub mod mount;
 pub mod sandbox;
+pub mod store;
 pub mod wait;
 pub mod worker;
 
@@ -17,6 +18,7 @@ pub use ctl::Answer;
 pub use job::{Done, Job, User};
 pub use lineage::Lineage;
 pub use mount::{Io, Lab, Mount, Options};
+pub use store::Store;
 
 /// Runs a test body in both I/O modes: `both! { fn name(io: Io) { ... } }` makes `name::passthrough` and `name::inline`.
 #[macro_export]

@@ -14,6 +14,7 @@ use crate::ctl::{self, Answer};
 use crate::job::Job;
 use crate::lineage::Lineage;
 use crate::sandbox;
+use crate::store::{self, Store};
 use crate::wait;
 
 /// User and group `nobody` and `nogroup` of Debian: the jobs' owner.
@@ -80,6 +81,8 @@ impl Options {
 /// A directory tree for one test: `data` is SOURCE, `mnt` the mount point, `scratch` lies outside.
 #[derive(Debug)]
 pub struct Lab {
+    /// Before the directory, which goes after what is mounted in it.
+    store: Option<store::Mounted>,
     dir: TempDir,
     source: File,
 }
@@ -112,6 +115,21 @@ impl Lab {
         Self::at(dir)
     }
 
+    /// One whose data are these files on a store of this kind; `None` where the machine has none, which is told.
+    pub fn on(store: Store, files: &[(&str, &[u8])]) -> Option<Self> {
+        sandbox::enter();
+        let dir = tempfile::Builder::new()
+            .prefix("atlas-test-")
+            .tempdir()
+            .expect("a temporary directory");
+        fs::create_dir(dir.path().join("room")).expect("own directory");
+        let room = dir.path().join("room");
+        let made = store.make(&dir.path().join("data"), &room, files)?;
+        let mut lab = Self::at(dir);
+        lab.store = Some(made);
+        Some(lab)
+    }
+
     fn at(dir: TempDir) -> Self {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("own directory");
         for name in ["data", "mnt", "scratch"] {
@@ -121,7 +139,11 @@ impl Lab {
         }
         // Opened before anything is mounted over it: the way behind an in-place mount.
         let source = File::open(dir.path().join("data")).expect("own directory");
-        Self { dir, source }
+        Self {
+            store: None,
+            dir,
+            source,
+        }
     }
 
     /// SOURCE.

@@ -12,8 +12,9 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 
 use atlas_manifests::rows::FileIdentity;
-use rustix::fs::{AtFlags, StatxFlags, StatxTimestamp, makedev, statx};
 use rustix::io::Errno;
+
+use crate::vfs::attr;
 
 /// What the kernel says to a request for a read lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,24 +36,9 @@ pub fn leases(file: &File) -> Leases {
     answer
 }
 
-/// What identifies the content of an open file (statx(2)).
+/// What identifies the content of an open file.
 pub fn identity_of(file: &File) -> io::Result<FileIdentity> {
-    let s = statx(
-        file,
-        c"",
-        AtFlags::EMPTY_PATH,
-        StatxFlags::BASIC_STATS | StatxFlags::BTIME,
-    )?;
-    let ns = |t: &StatxTimestamp| i128::from(t.tv_sec) * 1_000_000_000 + i128::from(t.tv_nsec);
-    let has_birth = s.stx_mask & StatxFlags::BTIME.bits() != 0;
-    Ok(FileIdentity {
-        dev: makedev(s.stx_dev_major, s.stx_dev_minor),
-        ino: s.stx_ino,
-        born: if has_birth { ns(&s.stx_btime) } else { 0 },
-        size: s.stx_size,
-        mtime: ns(&s.stx_mtime),
-        ctime: ns(&s.stx_ctime),
-    })
+    Ok(attr::stat(file)?.identity())
 }
 
 /// Takes a read lease. It belongs to the open file description and ends with it, if `give_up` does not end it before.

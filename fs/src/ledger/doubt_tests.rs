@@ -401,3 +401,38 @@ fn a_version_whose_bytes_were_kept_between_close_and_release_is_sealed() {
         assert_eq!(b.inconsistencies(), Vec::<String>::new());
     }
 }
+
+/// A store without birth times gives the number of a deleted file to a new one: its digest would be waited for without end.
+#[test]
+fn a_number_that_is_given_out_again_leaves_nothing_on_its_way_and_inherits_nothing() {
+    for digested in [false, true] {
+        let mut b = Bench::new();
+        b.write_file(1, b"old", who(1, 0));
+        b.read_file(1, who(2, 0));
+        let old = b.row(1).unwrap().node;
+        if digested {
+            b.digest_one(0);
+        }
+        b.unlink(1);
+        b.files.remove(&1);
+        let writer = who(3, 0);
+        let h = b.open(1, CREATE, writer);
+        b.store(1, b"new");
+        b.close(h, 1, writer);
+        b.write_file(2, b"made of the old one", who(2, 0));
+        b.settle();
+        let row = b.row(1).unwrap();
+        assert_ne!(row.node, old);
+        assert_eq!((row.state, row.parent), (State::Sealed, None));
+        assert_eq!(b.inconsistencies(), Vec::<String>::new());
+        let gone = &b.rows[&old.to_string()];
+        assert!(gone.gone);
+        let state = if digested {
+            State::Sealed
+        } else {
+            State::Incomplete
+        };
+        assert_eq!(gone.state, state);
+        assert_eq!(b.state(2), Some(State::Sealed));
+    }
+}

@@ -84,6 +84,31 @@ impl Ledger {
         false
     }
 
+    /// A file was made, and has the number of one that is known: that one is gone for good. Where the store has birth times it has another key.
+    pub(super) fn made_anew(&mut self, file: FileKey) {
+        let why = "deleted before it was digested";
+        let Some(f) = self.files.get(&file) else {
+            return;
+        };
+        let open = f.writing.as_ref().map(|w| self.real(w.node));
+        let ended = f.current.map(|c| self.real(c));
+        if open.is_some_and(|ix| self.nodes[ix].phase == Phase::Open) {
+            self.abandon(file, None, "deleted before it was closed");
+        }
+        self.files.remove(&file);
+        for ix in open.into_iter().chain(ended) {
+            let node = self.at(ix);
+            node.gone = true;
+            if matches!(node.phase, Phase::Digesting | Phase::Held) {
+                node.attempt += 1;
+                self.name(ix);
+                self.settle(ix, State::Incomplete, Some(why.to_owned()));
+            } else {
+                self.tell(ix);
+            }
+        }
+    }
+
     fn lost_name(&mut self, file: FileKey) -> bool {
         let Some(f) = self.files.get_mut(&file) else {
             return false;

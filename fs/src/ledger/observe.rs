@@ -30,6 +30,9 @@ impl Ledger {
             self.resized_by_name(o.clone(), &emptied);
             o.before = emptied;
         }
+        if o.access.created {
+            self.made_anew(o.file);
+        }
         self.know_file(&o);
         let content = self.content_before(&o);
         if o.access.read && !o.access.truncate && !o.access.created {

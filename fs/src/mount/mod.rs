@@ -42,6 +42,13 @@ pub struct Plan {
 
 /// Makes the mount: the filesystem and its provenance side.
 pub trait Parts {
+    /// Whether what was asked for can work here; asked before anything is made.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    fn check(&self, _options: &MountOptions, _ground: &checks::Ground) -> Result<(), Failure> {
+        Ok(())
+    }
     /// Mounts, and starts to serve; the mount must be in the mount table when this returns, of type `fuse.atlas`.
     ///
     /// # Errors

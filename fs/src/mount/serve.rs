@@ -32,6 +32,7 @@ pub fn mount(
     say: &mut dyn FnMut(&str),
 ) -> Result<ExitCode, Failure> {
     let ground = examine(&options, say)?;
+    parts.check(&options, &ground)?;
     let behind = |path: &Path| ground.behind(path);
     let ready = make_ready(
         &Wanted {

@@ -8,15 +8,17 @@ use std::time::{Duration, SystemTime};
 
 use atlas_manifests::rows::FileIdentity;
 use rustix::fs::{
-    AtFlags, FileType, Mode, StatVfs, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps,
-    UTIME_NOW, UTIME_OMIT,
+    AtFlags, FileType, Mode, OFlags, StatVfs, Statx, StatxFlags, StatxTimestamp, Timespec,
+    Timestamps, UTIME_NOW, UTIME_OMIT,
 };
 
+use super::birth;
 use super::core::Vfs;
 use super::credentials::As;
 use super::handle::Handle;
-use super::inode::{Node, NodeId, ROOT};
+use super::inode::{Node, NodeId, ROOT, open_path, stale};
 use super::observer::{Caller, Change, FileKey, HandleId};
+use super::open::open_again;
 use super::sys;
 use super::virtual_files::is_virtual;
 
@@ -76,28 +78,36 @@ pub(crate) struct Changes {
     pub(crate) mtime: Option<SetTime>,
 }
 
+/// What every statx here asks for.
+const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
+
 /// statx of an open inode (O_PATH suffices).
 pub(crate) fn stat(fd: impl AsFd) -> io::Result<Attr> {
-    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-    Ok(rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, mask)?.into())
+    let fd = fd.as_fd();
+    let s = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, WANTED)?;
+    Attr::of(&s, || Ok(fd))
 }
 
 /// statx of a name in a directory, of the name itself if it is a symlink.
-pub(crate) fn stat_at(dir: impl AsFd, name: &OsStr) -> io::Result<Attr> {
-    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-    Ok(rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, mask)?.into())
+pub(crate) fn stat_at(dir: &OwnedFd, name: &OsStr) -> io::Result<Attr> {
+    let s = rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, WANTED)?;
+    Attr::of(&s, || open_path(dir, name))
 }
 
-impl From<Statx> for Attr {
-    fn from(s: Statx) -> Self {
-        let born = if StatxFlags::from_bits_retain(s.stx_mask).contains(StatxFlags::BTIME) {
+impl Attr {
+    /// `open` gives a descriptor of the inode, or of another on its device.
+    fn of<F: AsFd>(s: &Statx, open: impl FnOnce() -> io::Result<F>) -> io::Result<Self> {
+        let dev = rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor);
+        let born = if StatxFlags::from_bits_retain(s.stx_mask).contains(StatxFlags::BTIME)
+            && birth::stays(dev, open)?
+        {
             time(s.stx_btime).nanoseconds()
         } else {
             0
         };
-        Self {
+        Ok(Self {
             key: FileKey {
-                dev: rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor),
+                dev,
                 ino: s.stx_ino,
                 born,
             },
@@ -113,7 +123,7 @@ impl From<Statx> for Attr {
             atime: time(s.stx_atime),
             mtime: time(s.stx_mtime),
             ctime: time(s.stx_ctime),
-        }
+        })
     }
 }
 
@@ -232,6 +242,20 @@ impl Vfs {
         changed
     }
 
+    /// A file of an overlay is about to be changed, and is copied up if it has not been yet. Where that makes another inode of it (its
+    /// layers lie on several filesystems), the kernel shall look again, ESTALE, and change that one.
+    pub(crate) fn copy_up(&self, node: &Node, fd: &OwnedFd, before: &Attr) -> io::Result<()> {
+        if birth::stays(before.key.dev, || Ok(fd))? {
+            return Ok(());
+        }
+        self.restating(before, fd, || open_again(fd, OFlags::WRONLY).map(drop))?;
+        if stat(fd)?.key == node.key {
+            Ok(())
+        } else {
+            Err(stale())
+        }
+    }
+
     fn resize(
         &self,
         node: &Arc<Node>,
@@ -243,6 +267,7 @@ impl Vfs {
         let regular = node.kind == FileType::RegularFile;
         if regular {
             self.observer()?.before_change(node.key);
+            self.copy_up(node, &fd, &stat(&*fd)?)?;
         }
         {
             let _as = As::changer(caller);

@@ -109,8 +109,7 @@ impl Vfs {
         };
         let required = options.io == IoMode::Passthrough;
         if required && decision.mode == Mode::Inline {
-            let text = format!("passthrough cannot work: {}", decision.reason);
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+            return Err(probe::impossible(&decision.reason));
         }
         let acl = super::xattr::has_acl(&source);
         let mut hidden = vec![OsString::from(super::virtual_files::DIRECTORY)];
@@ -189,8 +188,7 @@ impl Vfs {
     /// The kernel would not give passthrough at INIT.
     pub(crate) fn passthrough_refused(&self, reason: &str) -> io::Result<()> {
         if self.required {
-            let text = format!("passthrough cannot work: {reason}");
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+            return Err(probe::impossible(reason));
         }
         *lock(&self.decision) = IoDecision {
             mode: Mode::Inline,

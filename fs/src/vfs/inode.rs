@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, FsWord, Mode, OFlags};
 use rustix::process::{Resource, getrlimit};
 
 use super::attr::{self, Attr};
@@ -26,10 +26,8 @@ use super::handle::Opens;
 use super::number::Numbers;
 pub(crate) use super::number::{NodeId, ROOT, VIRTUAL};
 use super::observer::FileKey;
+use super::probe::FUSE_MAGIC;
 use super::sys::{self, StoreHandle};
-
-/// FUSE_SUPER_MAGIC of statfs(2).
-const FUSE_MAGIC: rustix::fs::FsWord = 0x6573_5546;
 
 /// More names than these of one inode are not remembered.
 const NAMES: usize = 8;
@@ -56,6 +54,8 @@ pub(crate) struct Node {
     names: Mutex<Vec<(NodeId, OsString)>>,
     anchor: Mutex<Anchor>,
     touched: AtomicBool,
+    /// Its last name was taken away.
+    removed: AtomicBool,
     /// Was ever opened: its content may be asked for after the kernel has forgotten it.
     pub(crate) opened: AtomicBool,
 }
@@ -75,6 +75,8 @@ pub(crate) struct Inodes {
     /// An ordinary descriptor of SOURCE: `open_by_handle_at` refuses O_PATH ones.
     mount: OwnedFd,
     handles: bool,
+    /// What statfs(2) says of SOURCE.
+    kind: FsWord,
     pub(crate) numbers: Numbers,
     held: Mutex<VecDeque<Weak<Node>>>,
     limit: usize,
@@ -104,8 +106,8 @@ impl Inodes {
         )?;
         let stat = attr::stat(&source)?;
         // A FUSE store makes handles, but only finds those again that its own kernel side still caches.
-        let cached_only = rustix::fs::fstatfs(&mount)?.f_type == FUSE_MAGIC;
-        let handles = !cached_only
+        let kind = rustix::fs::fstatfs(&mount)?.f_type;
+        let handles = kind != FUSE_MAGIC
             && sys::name_to_handle(&source)
                 .and_then(|h| sys::open_handle(&mount, &h))
                 .is_ok();
@@ -119,6 +121,7 @@ impl Inodes {
             root_fd,
             mount,
             handles,
+            kind,
             numbers: Numbers::new(stat.key),
             held: Mutex::new(VecDeque::new()),
             limit: limit.max(16),
@@ -173,7 +176,7 @@ impl Inodes {
             Entry::Occupied(mut slot) => {
                 let known = Arc::clone(slot.get());
                 let lookups = known.lookups.load(Ordering::Relaxed) + 1;
-                if known.key == stat.key && known.kind == stat.kind {
+                if known.key == stat.key && known.kind == stat.kind && !known.is_spent() {
                     known.lookups.store(lookups, Ordering::Relaxed);
                     known
                 } else {
@@ -325,6 +328,23 @@ impl Inodes {
         found.ok_or_else(stale)
     }
 
+    /// A name of the inode was taken away in the store, perhaps its last.
+    pub(crate) fn unname(&self, node: &Node, parent: NodeId, name: &OsStr, last: bool) {
+        let others = node.unnamed(parent, name);
+        if last {
+            node.removed.store(true, Ordering::Relaxed);
+        } else if others && self.kind == FUSE_MAGIC {
+            // Such a store may go by names: a descriptor is worth no more than the name it was opened by.
+            lock(&node.anchor).fd = None;
+        }
+    }
+
+    /// Whether an inode lies on a filesystem like that of SOURCE, where a mount below it may be of any kind.
+    pub(crate) fn as_source(&self, node: &Node, fd: &OwnedFd) -> bool {
+        node.key.dev == self.root.key.dev
+            || rustix::fs::fstatfs(fd).is_ok_and(|s| s.f_type == self.kind)
+    }
+
     /// Counts a newly held descriptor and gives up the one longest unused.
     fn admit(&self, node: &Arc<Node>) {
         // Asked each time: the allowance can be lowered while the mount lives (prlimit).
@@ -386,8 +406,14 @@ impl Node {
                 handle: None,
             }),
             touched: AtomicBool::new(true),
+            removed: AtomicBool::new(false),
             opened: AtomicBool::new(false),
         }
+    }
+
+    /// Whoever has its key now is another inode: without birth times a number that is given out again looks the same.
+    fn is_spent(&self) -> bool {
+        self.key.born == 0 && self.removed.load(Ordering::Relaxed)
     }
 
     fn name(&self) -> Option<(NodeId, OsString)> {
@@ -407,12 +433,14 @@ impl Node {
         names.push((parent, name.to_owned()));
     }
 
-    /// A name is gone. The last one stays as what the file was called.
-    pub(crate) fn unnamed(&self, parent: NodeId, name: &OsStr) {
+    /// A name is gone; true when others are known. The last one stays as what the file was called.
+    pub(crate) fn unnamed(&self, parent: NodeId, name: &OsStr) -> bool {
         let mut names = lock(&self.names);
-        if names.len() > 1 {
+        let others = names.len() > 1;
+        if others {
             names.retain(|(p, n)| !(*p == parent && n == name));
         }
+        others
     }
 }
 

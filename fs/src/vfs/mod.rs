@@ -10,6 +10,7 @@ pub mod probe;
 
 pub(crate) mod attr;
 mod backing;
+mod birth;
 pub(crate) mod core;
 mod credentials;
 pub(crate) mod dir;
@@ -31,3 +32,4 @@ pub use mounted::Mounted;
 pub(crate) use mounted::given_descriptor;
 pub use options::{IoDecision, IoMode, Mode, Options};
 pub use probe::probe;
+pub(crate) use probe::required;

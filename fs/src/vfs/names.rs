@@ -103,12 +103,17 @@ impl Vfs {
     pub(crate) fn unlink(&self, parent: NodeId, name: &OsStr, caller: Caller) -> io::Result<()> {
         let (dir, dir_fd) = self.existing(parent, name)?;
         let victim = open_path(&dir_fd, name)?;
+        let before = attr::stat(&victim)?;
         // Who has other names goes by one of them from now on: nobody may note the lost one once more.
-        let changing = (attr::stat(&victim)?.nlink > 1).then(|| self.moves.changing());
+        let changing = (before.nlink > 1).then(|| self.moves.changing());
         rustix::fs::unlinkat(&*dir_fd, name, AtFlags::empty())?;
-        let left = attr::stat(&victim)?;
-        if let Some(node) = self.inodes.by_key(left.key) {
-            node.unnamed(parent, name);
+        // A store that goes by names (FUSE) does not know any more what this one was.
+        let left = attr::stat(&victim).unwrap_or(Attr {
+            nlink: before.nlink.saturating_sub(1),
+            ..before
+        });
+        if let Some(node) = self.inodes.by_key(before.key) {
+            self.inodes.unname(&node, parent, name, left.nlink == 0);
         }
         drop(changing);
         let path = self.inodes.path_in(&dir, name);
@@ -138,7 +143,9 @@ impl Vfs {
         let observer = self.observer()?;
         let rename = self.moves.begin();
         let moved = attr::stat_at(&*from_fd, name)?;
-        let target = attr::stat_at(&*to_fd, new_name).ok();
+        // Held until it is told that it is gone: its number is not given out again before.
+        let held = open_path(&to_fd, new_name).ok();
+        let target = held.as_ref().and_then(|fd| attr::stat(fd).ok());
         let (old, new) = (
             self.inodes.path_in(&from_dir, name),
             self.inodes.path_in(&to_dir, new_name),
@@ -155,8 +162,10 @@ impl Vfs {
             match target.filter(|_| exchange) {
                 Some(target) => self.renamed(&target, (to, new_name), (from, name)),
                 None => {
-                    if let Some(node) = target.and_then(|t| self.inodes.by_key(t.key)) {
-                        node.unnamed(to, new_name);
+                    if let Some((target, node)) =
+                        target.and_then(|t| Some((t, self.inodes.by_key(t.key)?)))
+                    {
+                        self.inodes.unname(&node, to, new_name, target.nlink == 1);
                     }
                 }
             }

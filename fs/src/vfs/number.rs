@@ -2,6 +2,7 @@
 //!
 //! fuser uses one number both for the kernel's name of an inode and for what stat shows. Only SOURCE itself has two: the kernel calls it 1.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::observer::FileKey;
@@ -24,15 +25,16 @@ const INO_BITS: u32 = 48;
 #[derive(Debug)]
 pub(crate) struct Numbers {
     root: FileKey,
-    /// Device numbers other than SOURCE's, by order of appearance.
-    foreign: Mutex<Vec<u64>>,
+    /// Devices other than SOURCE's and the upper bits of inode numbers there, by order of appearance. Overlays tell their layers apart by
+    /// the uppermost bits of all (`xino`), so these must not be cut off.
+    foreign: Mutex<HashMap<(u64, u64), u64>>,
 }
 
 impl Numbers {
     pub(crate) fn new(root: FileKey) -> Self {
         Self {
             root,
-            foreign: Mutex::new(Vec::new()),
+            foreign: Mutex::default(),
         }
     }
 
@@ -44,17 +46,15 @@ impl Numbers {
         if key.dev == self.root.dev && key.ino > ROOT.0 && key.ino < FOREIGN {
             return NodeId(key.ino);
         }
-        let device = {
+        let place = {
             let mut foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = foreign.iter().position(|d| *d == key.dev);
-            at.unwrap_or_else(|| {
-                foreign.push(key.dev);
-                foreign.len() - 1
-            }) as u64
+            let next = foreign.len() as u64;
+            *foreign
+                .entry((key.dev, key.ino >> INO_BITS))
+                .or_insert(next)
         };
-        let high = (key.ino >> INO_BITS) ^ device;
         let low = key.ino & ((1 << INO_BITS) - 1);
-        NodeId(FOREIGN | ((high << INO_BITS) & (FOREIGN - 1)) | low)
+        NodeId(FOREIGN | ((place << INO_BITS) & (FOREIGN - 1)) | low)
     }
 
     /// The number that stat shows.
@@ -92,6 +92,10 @@ mod tests {
             key(11, 3),
             key(12, 3),
             key(10, 1 << 62),
+            key(10, 1 << 62 | 3),
+            key(10, 1 << 63 | 3),
+            key(10, 3 << 62 | 3),
+            key(11, 1 << 48 | 3),
         ];
         let mut ids: Vec<NodeId> = keys.iter().map(|k| numbers.id_of(*k)).collect();
         for (key, id) in keys.iter().zip(&ids) {

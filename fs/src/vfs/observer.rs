@@ -33,7 +33,7 @@ pub struct FileKey {
     pub dev: u64,
     /// Inode number.
     pub ino: u64,
-    /// Birth time, ns since 1970; 0 where the store has none.
+    /// Birth time, ns since 1970; 0 where the store has none that stays.
     pub born: i128,
 }
 

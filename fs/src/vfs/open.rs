@@ -93,22 +93,19 @@ impl Vfs {
         }
         if changes {
             self.observer()?.before_change(node.key);
+            self.copy_up(&node, &fd, &before)?;
         }
         credentials::prepare_thread();
         let (way, restless) = {
             let mut opens = lock(&node.opens);
-            let way = self.way(opens.way.clone(), &fd, register);
+            let way = self.way(opens.way.clone(), &node, &fd, register);
             let restless = opens.opened(way.clone(), access.write);
             (way, restless)
         };
         // Not under the lock: both wait for leases that others may have.
         let prepared = match &way {
             Way::Inline => reopen(&*fd, flags, caller).map(Some),
-            Way::Passthrough(_) if access.truncate => {
-                let _as = As::changer(caller);
-                sys::truncate(&sys::proc_path(&*fd), 0).map(|()| None)
-            }
-            Way::Passthrough(_) => Ok(None),
+            Way::Passthrough(_) => rehearse(&*fd, flags, access, caller).map(|()| None),
         };
         let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
         let reply = self.tell_opened(node, access, caller, &before.identity(), way, backing)?;
@@ -131,7 +128,8 @@ impl Vfs {
         let dir_fd = self.inodes.fd(&dir)?;
         let passthrough = self.passthrough();
         let how = if passthrough {
-            OFlags::RDONLY
+            // The same way as the kernel will: see `rehearse`.
+            OFlags::RDONLY | (OFlags::from_bits_retain(flags as u32) & OFlags::DIRECT)
         } else {
             OFlags::from_bits_retain(flags as u32) - NOT_OURS - OFlags::TRUNC
         };
@@ -183,7 +181,7 @@ impl Vfs {
             let mut opens = lock(&node.opens);
             let way = match backing {
                 Some(_) => Way::Inline,
-                None => self.way(opens.way.clone(), &fd, register),
+                None => self.way(opens.way.clone(), node, &fd, register),
             };
             opens.opened(way.clone(), access.write);
             way
@@ -201,11 +199,18 @@ impl Vfs {
     }
 
     /// How this inode's bytes move: as they already do, else as decided for the mount, else by the daemon.
-    fn way(&self, current: Option<Way>, fd: &Arc<OwnedFd>, register: &dyn Register) -> Way {
+    fn way(
+        &self,
+        current: Option<Way>,
+        node: &Node,
+        fd: &Arc<OwnedFd>,
+        register: &dyn Register,
+    ) -> Way {
         if let Some(way) = current {
             return way;
         }
-        if !self.passthrough() {
+        // What was found out about leases holds for SOURCE.
+        if !self.passthrough() || !self.inodes.as_source(node, fd) {
             return Way::Inline;
         }
         match register.register(fd.as_fd()) {
@@ -326,7 +331,28 @@ impl Vfs {
 /// A description of the daemon's own for an inline handle.
 fn reopen(fd: impl AsFd, flags: i32, caller: Caller) -> io::Result<OwnedFd> {
     let _as = As::changer(caller);
-    open_again(fd, OFlags::from_bits_retain(flags as u32) - NOT_OURS)
+    let asked = OFlags::from_bits_retain(flags as u32);
+    match open_again(&fd, asked - NOT_OURS) {
+        // One that may only grow (chattr +a) is opened in no other way.
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) && asked.contains(OFlags::APPEND) => {
+            open_again(fd, (asked - NOT_OURS) | OFlags::APPEND)
+        }
+        opened => opened,
+    }
+}
+
+/// Before the kernel opens the backing file itself: when that fails it says EIO, whatever the store said (read-only, immutable, being
+/// executed, no direct I/O).
+fn rehearse(fd: impl AsFd, flags: i32, access: Access, caller: Caller) -> io::Result<()> {
+    if access.write || flags & libc::O_DIRECT != 0 {
+        let how = flags & (libc::O_ACCMODE | libc::O_APPEND | libc::O_DIRECT);
+        drop(open_again(&fd, OFlags::from_bits_retain(how as u32))?);
+    }
+    if access.truncate {
+        let _as = As::changer(caller);
+        sys::truncate(&sys::proc_path(&fd), 0)?;
+    }
+    Ok(())
 }
 
 /// Opens an inode held by O_PATH again, with other flags.

@@ -1,10 +1,12 @@
 //! Whether the kernel can move the bytes here: asked before the mount, answered in words. The last word is the kernel's, at INIT.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode as Bits, OFlags};
+use rustix::fs::{AtFlags, FsWord, Mode as Bits, OFlags};
 use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::thread::CapabilitySet;
 
 use super::options::{IoDecision, Mode};
@@ -12,7 +14,10 @@ use super::options::{IoDecision, Mode};
 /// FUSE passthrough came with Linux 6.9.
 const FIRST_KERNEL: (u32, u32) = (6, 9);
 
-/// Which mode works for the backing directory `source`, and why. Writes nothing.
+/// FUSE_SUPER_MAGIC of statfs(2).
+pub(super) const FUSE_MAGIC: FsWord = 0x6573_5546;
+
+/// Which mode works for the backing directory `source`, and why. Leaves nothing behind.
 pub fn probe(source: &Path) -> IoDecision {
     let opened = rustix::fs::open(
         source,
@@ -34,6 +39,17 @@ pub(crate) fn probe_fd(source: impl AsFd) -> IoDecision {
             reason: "the kernel and the store allow it".into(),
         },
     }
+}
+
+/// An error, with the remedy, where passthrough cannot work for the backing directory `source`.
+pub(crate) fn required(source: impl AsFd) -> io::Result<()> {
+    obstacle(&source).map_or(Ok(()), |reason| Err(impossible(&reason)))
+}
+
+/// Passthrough was asked for and cannot be had.
+pub(super) fn impossible(reason: &str) -> io::Error {
+    let text = format!("passthrough cannot work: {reason}: use --io inline, or --io auto");
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 fn inline(reason: String) -> IoDecision {
@@ -59,32 +75,89 @@ fn obstacle(source: &impl AsFd) -> Option<String> {
     if !initial {
         return Some("the daemon is not in the initial user namespace".into());
     }
+    match rustix::fs::fstatfs(source) {
+        Ok(s) if s.f_type == FUSE_MAGIC => {
+            return Some("the store is FUSE itself, whose times may lag behind maps".into());
+        }
+        _ => {}
+    }
     leases(source).err()
 }
 
-/// A read lease on an unnamed file of the store: the proof that nobody writes rests on it.
+/// A read lease is the proof that nobody writes. It has to be had when nobody does, and not while a file that was closed is still mapped
+/// for writing: a store that hands maps on to another filesystem (overlayfs) does not know of them.
 fn leases(source: &impl AsFd) -> Result<(), String> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(source, ".", flags, Bits::RUSR | Bits::WUSR) {
-        Ok(file) => file,
-        // Nothing can be written there, so no proof of quiet is needed.
-        Err(Errno::ROFS) => return Ok(()),
-        // A store without O_TMPFILE says nothing about leases: `open` finds out, file by file.
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT) => return Ok(()),
-        Err(e) => return Err(format!("no file can be made in the source: {e}")),
+    let Some(file) = scrap(source)? else {
+        return Ok(());
     };
+    let failed = |e: Errno| format!("a file of the source cannot be mapped: {e}");
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let reader = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Bits::empty())
         .map_err(|e| format!("a file of the source cannot be opened again: {e}"))?;
+    rustix::fs::ftruncate(&file, PAGE as u64).map_err(failed)?;
+    let map = Map::of(&file).map_err(failed)?;
     drop(file);
-    // SAFETY: fcntl with an integer argument on a descriptor that lives across the call.
-    let taken = unsafe { libc::fcntl(reader.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) };
-    if taken == 0 {
-        // The lease ends with the description, at the end of this function.
-        return Ok(());
+    let unseen = lease(&reader).is_ok();
+    drop(map);
+    match lease(&reader) {
+        Err(e) => Err(format!("the store has no read leases (F_SETLEASE: {e})")),
+        Ok(()) if unseen => Err(
+            "a read lease of the store does not see who still has a closed file mapped (as on overlayfs)"
+                .into(),
+        ),
+        Ok(()) => Ok(()),
     }
-    let e = std::io::Error::last_os_error();
-    Err(format!("the store has no read leases (F_SETLEASE: {e})"))
+}
+
+/// A new file of the store, open for reading and writing and without a name. `None` where nothing can be written, so that no proof of quiet is needed.
+fn scrap(source: &impl AsFd) -> Result<Option<OwnedFd>, String> {
+    let failed = |e: Errno| format!("no file can be made in the source: {e}");
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let mode = Bits::RUSR | Bits::WUSR;
+    match rustix::fs::openat(source, ".", flags | OFlags::TMPFILE, mode) {
+        Ok(file) => return Ok(Some(file)),
+        Err(Errno::ROFS) => return Ok(None),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT) => {}
+        Err(e) => return Err(failed(e)),
+    }
+    // A store without O_TMPFILE: for a moment it has a name.
+    let name = format!(".atlas-probe-{}", std::process::id());
+    let file = rustix::fs::openat(source, &name, flags | OFlags::CREATE | OFlags::EXCL, mode);
+    let file = file.map_err(failed)?;
+    rustix::fs::unlinkat(source, &name, AtFlags::empty()).map_err(failed)?;
+    Ok(Some(file))
+}
+
+/// Takes a read lease and gives it back.
+fn lease(file: &OwnedFd) -> io::Result<()> {
+    for what in [libc::F_RDLCK, libc::F_UNLCK] {
+        // SAFETY: fcntl with an integer argument on a descriptor that lives across the call.
+        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, what) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+const PAGE: usize = 4096;
+
+/// The first page of a file, mapped for writing.
+struct Map(*mut std::ffi::c_void);
+
+impl Map {
+    fn of(file: &OwnedFd) -> Result<Self, Errno> {
+        let both = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at a place that the kernel chooses; nobody reads or writes it.
+        let at = unsafe { mmap(std::ptr::null_mut(), PAGE, both, MapFlags::SHARED, file, 0) };
+        at.map(Self)
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and nobody points into it.
+        let _ = unsafe { munmap(self.0, PAGE) };
+    }
 }
 
 /// Major and minor of `uname -r`.
