@@ -141,7 +141,8 @@ pub fn check(truth: &Truth, copies: &Path, plain: &Path, mount: &Mount<'_>) -> R
             .filter_map(|v| differs(truth, &sum, *v, edges, &told))
             .collect();
         if wrong.len() == candidates.len() {
-            return Err(format!("{id} ({digest}):\n{}", wrong.join("\n")));
+            let said = mount.ctl(&["show", "--json", digest]).stdout;
+            return Err(format!("{id} ({digest}):\n{}\n{said}", wrong.join("\n")));
         }
         found += 1;
     }
