@@ -155,6 +155,15 @@ both! {
         assert_eq!(atlas_tests::files::find(&lab.behind(".atlas/store/manifests"), ".c2pa").len(), 32);
     }
 
+    /// Holes are digested like bytes: what used a huge file, and umount, would wait for hours for what nobody has any more.
+    fn a_huge_file_that_is_deleted_is_not_digested_to_the_end(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io));
+        mount.sh("truncate -s 8T huge && head -c 9 huge > part && rm huge").ok();
+        mount.sync();
+        assert_eq!(mount.attribute("part", "user.atlas.state").as_deref(), Some("sealed"));
+    }
+
     /// A file that is deleted while it is written is nobody's output, and must not stop the queue.
     fn a_file_deleted_while_it_is_open_is_not_waited_for(io) {
         let lab = Lab::new();

@@ -1,7 +1,7 @@
 //! What POSIX promises and jobs rely on, seen through the mount. Not a conformance suite: one test per promise of fs/SEMANTICS.md.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, chown};
 
 use atlas_tests::{Lab, Options, User, both};
 use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, flock, seek};
@@ -98,6 +98,24 @@ both! {
         mount.sh("echo s > suid; chmod 6755 suid").ok();
         mount.sh("echo more >> suid").ok();
         assert_eq!(fs::metadata(lab.behind("suid")).unwrap().mode() & 0o7777, 0o755, "a write by an ordinary user clears setuid");
+    }
+
+    /// chown(2) to nobody in particular: a backup that goes by the change time would miss it, and a program would stay set-ID.
+    fn a_chown_that_names_no_owner_moves_the_change_time_and_clears_set_ids_as_on_a_plain_directory(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io).flag("-o").flag("suid"));
+        let plain = lab.scratch().join("plain");
+        for file in [&plain, &mount.path("f")] {
+            fs::write(file, b"x").unwrap();
+            fs::set_permissions(file, fs::Permissions::from_mode(0o6755)).unwrap();
+            let before = fs::metadata(file).unwrap();
+            // Times as coarse as the clock's tick must differ.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            chown(file, None, None).unwrap();
+            let after = fs::metadata(file).unwrap();
+            assert_eq!(after.mode() & 0o7777, 0o755);
+            assert!((after.ctime(), after.ctime_nsec()) > (before.ctime(), before.ctime_nsec()));
+        }
     }
 
     /// Directory streams, symlinks, special files, statfs and times.

@@ -312,13 +312,17 @@ impl Observer for Engine {
 
     fn renamed(&self, from: &Path, to: &Path, replaced: Option<FileKey>, _caller: Caller) {
         let (from, to) = (PathBytes::from(from), PathBytes::from(to));
-        let moved = self.step(|l| {
+        let (moved, unwanted) = self.step(|l| {
             let moved = l.at_path(&from);
             // First the index as a whole, then the rows that the ledger knows better; and no row under an old name between the two.
             let _ = self.scribe.send(Work::Renamed(from.clone(), to.clone()));
-            l.renamed(&from, &to, replaced);
-            moved
+            (moved, l.renamed(&from, &to, replaced))
         });
+        if let Some(file) = replaced.filter(|_| unwanted)
+            && let Some(pool) = self.pool()
+        {
+            pool.cancel(file, LET_GO);
+        }
         self.refresh(moved);
         self.settle_journal();
     }

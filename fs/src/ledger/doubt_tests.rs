@@ -436,3 +436,23 @@ fn a_number_that_is_given_out_again_leaves_nothing_on_its_way_and_inherits_nothi
         assert_eq!(b.state(2), Some(State::Sealed));
     }
 }
+
+/// Everything that waits for it would wait for hours, umount among them.
+#[test]
+fn a_huge_file_that_is_deleted_is_not_digested_to_the_end() {
+    let mut b = Bench::new();
+    let p = who(1, 0);
+    let h = b.open(1, CREATE, p);
+    b.store(1, b"holes, mostly");
+    b.files.get_mut(&1).unwrap().0.size = 16 << 40;
+    b.close(h, 1, p);
+    b.read_file(1, p);
+    b.write_file(2, b"made of it", p);
+    b.digest_one(1);
+    assert_ne!(b.state(2), Some(State::Sealed), "it waits for its input");
+    assert!(b.unlink(1), "its digest is called off");
+    b.settle();
+    assert_eq!(b.state(1), Some(State::Incomplete));
+    assert_eq!(b.state(2), Some(State::Sealed));
+    assert_eq!(b.inputs(2), [], "one that has no digest");
+}

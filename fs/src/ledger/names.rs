@@ -6,16 +6,21 @@ use atlas_manifests::vocabulary::State;
 use super::{Ledger, Phase};
 use crate::vfs::observer::FileKey;
 
+/// Bytes whose reading takes many minutes, holes included. A deleted file of as many is not read to its end: whatever waits for its digest,
+/// the end of the mount among them, would wait as long for what nobody can have any more.
+const TOO_MUCH: u64 = 1 << 40;
+
 impl Ledger {
-    /// A name moved, with everything below it.
-    pub fn renamed(&mut self, from: &PathBytes, to: &PathBytes, replaced: Option<FileKey>) {
-        if let Some(old) = replaced {
+    /// A name moved, with everything below it. True when nobody wants the digest of what it replaced any more.
+    pub fn renamed(&mut self, from: &PathBytes, to: &PathBytes, replaced: Option<FileKey>) -> bool {
+        let unwanted = replaced.is_some_and(|old| {
             self.by_path.remove(&to.0);
-            self.lost_name(old);
-        }
+            self.lost_name(old)
+        });
         for (key, path, new) in self.by_path.rename(from, to) {
             self.rename_file(key, &path, new);
         }
+        unwanted
     }
 
     /// Two names changed places.
@@ -119,16 +124,18 @@ impl Ledger {
         };
         self.at(ix).gone = true;
         let node = &self.nodes[ix];
-        let unwanted = node.excluded
-            && !node.used
-            && node.authored.is_some()
-            && matches!(node.phase, Phase::Digesting | Phase::Held);
-        if unwanted {
+        let read = matches!(node.phase, Phase::Digesting | Phase::Held);
+        let large = node.identity.is_some_and(|i| i.size >= TOO_MUCH);
+        let unwanted = node.excluded && !node.used && node.authored.is_some();
+        if read && unwanted {
             self.at(ix).attempt += 1;
             self.settle(ix, State::Excluded, None);
+        } else if read && large {
+            self.at(ix).attempt += 1;
+            self.deleted(ix);
         } else {
             self.tell(ix);
         }
-        unwanted
+        read && (unwanted || large)
     }
 }

@@ -251,20 +251,19 @@ impl Ledger {
                 self.counts.behind += 1;
                 self.lose(ix);
             }
-            Undigested::Gone => {
-                self.at(ix).gone = true;
-                self.name(ix);
-                self.settle(
-                    ix,
-                    State::Incomplete,
-                    Some("deleted before it was digested".to_owned()),
-                );
-            }
+            Undigested::Gone => self.deleted(ix),
             Undigested::Failed(text) => {
                 self.name(ix);
                 self.settle(ix, State::Incomplete, Some(text));
             }
         }
+    }
+
+    pub(super) fn deleted(&mut self, ix: NodeIx) {
+        self.at(ix).gone = true;
+        self.name(ix);
+        let why = "deleted before it was digested";
+        self.settle(ix, State::Incomplete, Some(why.to_owned()));
     }
 
     /// A version that its writer closed can still be written: what changes now is still part of it.

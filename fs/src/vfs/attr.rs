@@ -61,14 +61,14 @@ pub(crate) struct Shown {
 }
 
 /// A time to set.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SetTime {
     Now,
     At(Time),
 }
 
 /// What a SETATTR asks for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     pub(crate) mode: Option<u32>,
     pub(crate) uid: Option<u32>,
@@ -299,7 +299,9 @@ fn change(fd: &Arc<OwnedFd>, changes: &Changes) -> io::Result<()> {
         let _as = As::trusted();
         chmod(fd, mode)?;
     }
-    if changes.uid.is_some() || changes.gid.is_some() {
+    // A request for nothing is chown(2) to nobody: it leaves the owners and moves the change time, and takes set-ID bits away.
+    let nothing = *changes == Changes::default();
+    if changes.uid.is_some() || changes.gid.is_some() || nothing {
         sys::chown(&**fd, changes.uid, changes.gid)?;
     }
     if changes.atime.is_some() || changes.mtime.is_some() {
