@@ -6,7 +6,7 @@ use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::Confined;
 
-use super::ProcessKey;
+use super::{ProcessKey, ancestry};
 
 /// A process as it was at its first touch, or after its last execve(2).
 #[derive(Debug, Clone)]
@@ -70,6 +70,12 @@ impl Seen {
             cwd: self.cwd.as_ref().and_then(told),
             ..self.clone()
         }
+    }
+
+    /// True for a shell.
+    pub(crate) fn is_shell(&self) -> bool {
+        let exe = self.exe.as_ref().map(|e| e.0.as_slice());
+        ancestry::is_shell(self.key, &self.comm, exe)
     }
 
     /// Base name of the program: of the executable, else the name that the kernel knows.
