@@ -92,4 +92,27 @@ both! {
         assert!(!pids.contains(&text("pid")), "{pids:?}");
         assert_eq!(own_requests(&mount), "atlas_self_requests_total 0");
     }
+
+    /// A container's image on the mount: the kernel stacks no more than two filesystems, and what the daemon claims of them for itself is
+    /// refused to whoever wants to lay another above.
+    fn an_overlay_above_the_mount_is_allowed_and_what_it_reads_is_known(io) {
+        let lab = Lab::new();
+        lab.put("image/data", b"b\na\n");
+        lab.put("image/changed", b"old\n");
+        let mount = lab.mount(Options::new(io));
+        let upper = lab.scratch().join("upper");
+        let container = format!(
+            "mkdir {0}; mount -t tmpfs upper {0}; mkdir {0}/up {0}/work {0}/all; \
+             mount -t overlay all -o lowerdir=image,upperdir={0}/up,workdir={0}/work {0}/all; \
+             sort -o sorted {0}/all/data; echo new >> {0}/all/changed; cat {0}/all/changed",
+            upper.to_str().unwrap()
+        );
+        let said = mount.job(&["unshare", "--mount", "--propagation", "private", "sh", "-euc", &container]).by(User::Root).ok();
+        assert_eq!(said.stdout, "old\nnew\n");
+        assert_eq!(fs::read(mount.path("image/changed")).unwrap(), b"old\n", "copied up, not written through");
+        mount.sync();
+        assert_eq!(fs::read(mount.path("sorted")).unwrap(), b"a\nb\n");
+        assert_eq!(mount.lineage("sorted").inputs(), names(["image/data"]));
+        mount.verify("sorted", 0);
+    }
 }

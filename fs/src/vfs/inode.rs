@@ -29,7 +29,7 @@ use super::observer::FileKey;
 use super::sys::{self, StoreHandle};
 
 /// FUSE_SUPER_MAGIC of statfs(2).
-const FUSE_MAGIC: rustix::fs::FsWord = 0x6573_5546;
+pub(crate) const FUSE_MAGIC: rustix::fs::FsWord = 0x6573_5546;
 
 /// More names than these of one inode are not remembered.
 const NAMES: usize = 8;
