@@ -365,11 +365,11 @@ impl Filesystem for Adapter {
             tracing::warn!("the kernel does not offer POSIX ACLs over FUSE: they are not enforced");
         }
         if self.vfs.passthrough() {
-            // Depth 2: SOURCE may itself be stacked (overlayfs), and so may the mount.
+            let depth = self.vfs.stack_depth();
             if config
                 .add_capabilities(InitFlags::FUSE_PASSTHROUGH)
                 .is_err()
-                || config.set_max_stack_depth(2).is_err()
+                || config.set_max_stack_depth(depth).is_err()
             {
                 self.vfs
                     .passthrough_refused("the kernel was built without FUSE passthrough")?;

@@ -1,4 +1,4 @@
-# Programs that copy: tar, rsync both ways, cp, dd, cpio. What arrives must be what was there, with everything that belongs to it.
+# Programs that copy: tar, rsync both ways, cp, dd. What arrives must be what was there, with everything that belongs to it.
 # shellcheck shell=bash
 _copies_file=${BASH_SOURCE[0]}
 . "$(dirname "$_copies_file")/common/cases.sh"

@@ -68,6 +68,19 @@ case_tmpfs_and_file_mounts_above() {
   unshare --mount --propagation private sh -euc 'mount --bind o t/f; test "$(cat t/f)" = over; umount t/f; mount -t tmpfs x t; test ! -e t/f; echo other >t/f'
   same content under "$(cat t/f)"
 }
+# The image of a container lies there; what the container changes lies elsewhere.
+case_overlay_above() {
+  mkdir -p image/d && seq 1000 >image/d/f && echo old >image/g
+  local upper=$POSIX_SCRATCH/overlay
+  mkdir -p "$upper"
+  unshare --mount --propagation private sh -euc '
+    mount -t tmpfs x "$0"; mkdir "$0/up" "$0/work" "$0/all"
+    mount -t overlay all -o "lowerdir=$1,upperdir=$0/up,workdir=$0/work" "$0/all"
+    cd "$0/all"; cmp d/f "$1/d/f"; echo new >>g; mv d/f d/h; rm -r d; mkdir d; echo x >d/f; test "$(cat g d/f | tr "\n" " ")" = "old new x "' \
+    "$upper" "$PWD/image"
+  same content old "$(cat image/g)"
+  same lines 1000 "$(wc -l <image/d/f)"
+}
 case_no_new_privileges_and_capabilities() {
   echo x >f && chmod 600 f && chown nobody f
   fails_with 'ermission denied' setpriv --reuid 1234 --regid 1234 --clear-groups --inh-caps=-all --no-new-privs -- cat f

@@ -4,10 +4,14 @@ _shell_file=${BASH_SOURCE[0]}
 . "$(dirname "$_shell_file")/common/cases.sh"
 
 suite_about() { echo 'shell: locks by flock, mkdir, symlink and O_EXCL from 8 processes, named pipes, sockets, maps, find, du, editors'; }
-suite_get() { debian shell util-linux coreutils findutils perl vim python3 gcc libc6-dev ed; }
+suite_get() {
+  debian shell util-linux coreutils findutils perl vim nano python3 gcc libc6-dev ed || return
+  # A hundred megabytes: where it is there already, the smoke size runs it too.
+  [ "${1:-smoke}" = smoke ] || debian shell emacs-nox
+}
 suite_run() { run_cases "$_shell_file" "$@"; }
 
-rounds() { if [ "$size" = full ]; then echo 200; else echo 15; fi; }
+rounds() { if [ "$size" = full ]; then echo 200; else echo 6; fi; }
 
 # Eight processes add to one number, each under the lock: none may be lost.
 counted() { # LOCK UNLOCK
@@ -227,14 +231,69 @@ vim_saves() { # SETTINGS
   edited
   same mode 640 "$(stat -c %a f)"
 }
-case_edit_with_vim_by_rename() { local i; plain_file; i=$(stat -c %i f); vim_saves 'backupcopy=no backup backupext=.old'; grep -qx two f.old; [ -n "$i" ]; }
-case_edit_with_vim_in_place() { vim_saves 'backupcopy=yes nobackup writebackup'; same names f "$(ls -A)"; }
+case_edit_with_vim_by_rename() {
+  local old
+  plain_file
+  old=$(stat -c %i f)
+  vim_saves 'backupcopy=no backup backupext=.old'
+  grep -qx two f.old
+  same 'inode of the backup' "$old" "$(stat -c %i f.old)"
+}
+case_edit_with_vim_in_place() {
+  local old
+  plain_file
+  old=$(stat -c %i f)
+  vim_saves 'backupcopy=yes nobackup writebackup'
+  same names f "$(ls -A)"
+  same inode "$old" "$(stat -c %i f)"
+}
 case_edit_with_vim_swap_file() {
   plain_file
   HOME=$PWD vim -u NONE -i NONE -N -es -c 'set backupskip=' -c 'set updatecount=1 directory=.' -c '%s/two/TWO/' -c 'preserve' -c 'silent !ls -A > names' -c 'wq' f </dev/null
   edited
   grep -qx '.f.swp' names
   [ ! -e .f.swp ]
+}
+# nano wants a terminal, and is told what to do when it has said what it waits for.
+case_edit_with_nano() {
+  plain_file
+  HOME=$PWD python3 - <<'PY'
+import os, pty
+pid, tty = pty.fork()
+if pid == 0:
+    os.environ["TERM"] = "xterm"
+    os.execvp("nano", ["nano", "--ignorercfiles", "--backup", "f"])
+def until(text):
+    seen = b""
+    while text not in seen:
+        try:
+            piece = os.read(tty, 4096)
+        except OSError:
+            piece = b""
+        assert piece, f"nano ended: {seen!r}"
+        seen += piece
+until(b"three")
+for keys, then in [(b"\x1c", b"Search (to replace)"), (b"two\r", b"Replace with"), (b"TWO\r", b"this instance"), (b"A", b"Replaced 1"), (b"\x0f", b"File Name to Write"), (b"\r", b"Wrote 3 lines")]:
+    os.write(tty, keys)
+    until(then)
+os.write(tty, b"\x18")
+assert os.waitpid(pid, 0)[1] == 0
+PY
+  edited
+  grep -qx two f~
+  same mode 640 "$(stat -c %a f)"
+}
+case_edit_with_emacs() {
+  command -v emacs >/dev/null || skip 'no emacs on this machine'
+  plain_file
+  local old
+  old=$(stat -c %i f)
+  # In batch, and below /tmp, it makes no backups unless told to.
+  HOME=$PWD emacs -Q --batch f --eval '(progn (setq make-backup-files t backup-inhibited nil backup-enable-predicate (lambda (_) t)) (replace-string "two" "TWO") (save-buffer))'
+  edited
+  same 'inode of the backup' "$old" "$(stat -c %i f~)"
+  same mode 640 "$(stat -c %a f)"
+  same names 'f f~' "$(ls -A | paste -sd' ')"
 }
 case_edit_by_rename_with_fsync() {
   plain_file

@@ -53,4 +53,35 @@ both! {
         assert_eq!(lineage.inputs(), names(["in"]), "one version, without itself as parent: {}", lineage.json);
         mount.verify("out", 0);
     }
+
+    /// A shell holds its script open, and gives nothing of it to the commands that it starts.
+    fn a_shells_script_is_no_data_of_the_commands_that_it_redirects(io) {
+        let lab = Lab::new();
+        lab.put("in", b"in\n");
+        lab.put("job.sh", b"tr i I < in > out\n: more to come\n");
+        let mount = lab.mount(Options::new(io));
+        mount.job(&["sh", "job.sh"]).ok();
+        mount.sync();
+        let lineage = mount.lineage("out");
+        assert_eq!(lineage.inputs(), names(["in"]), "{}", lineage.json);
+        mount.verify("out", 0);
+    }
+
+    /// A Python, an environment or a whole root that lies on the mount: who opens the first module is the program that was just executed,
+    /// not the shell or the launcher that executed it. What they read would stand among the data.
+    fn a_program_of_the_mount_is_itself_from_its_first_read_on(io) {
+        let lab = Lab::new();
+        lab.put("in", b"in\n");
+        lab.put("part.py", b"data = open('in').read()\n");
+        lab.put("job.py", b"import part\nopen('out', 'w').write(part.data)\n");
+        let mount = lab.mount(Options::new(io));
+        mount.sh("cp \"$(readlink -f /usr/bin/python3)\" python3").ok();
+        for start in ["./python3 job.py; :", "env ./python3 job.py", "python -c 'import os; os.execv(\"./python3\", [\"./python3\", \"job.py\"])'"] {
+            mount.sh("rm -f out").ok();
+            mount.sh(start).ok();
+            mount.sync();
+            let lineage = mount.lineage("out");
+            assert_eq!(lineage.inputs(), names(["in"]), "{start}: {}", lineage.json);
+        }
+    }
 }

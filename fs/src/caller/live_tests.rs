@@ -235,6 +235,34 @@ fn execve_is_noticed_when_the_process_opens_for_writing_again() {
 }
 
 #[test]
+fn execve_is_noticed_at_the_next_open_of_who_was_a_shell_or_told_of_it() {
+    const PERL: &str = "$| = 1; print \"$$\\n\"; <>; exec qw(sleep 1000)";
+    for (first, told, mut job) in [
+        (
+            "bash",
+            false,
+            Job::shell("echo $$; read go; exec sleep 1000"),
+        ),
+        (
+            "perl",
+            true,
+            Job::start(Command::new("perl").args(["-e", PERL])),
+        ),
+    ] {
+        let callers = callers();
+        let pid = job.numbers()[0];
+        let who = callers.resolve(by(pid), false)[0];
+        if told {
+            callers.executes(by(pid));
+        }
+        std::io::Write::write_all(job.0.stdin.as_mut().unwrap(), b"\n").unwrap();
+        until(|| proc::program(Tgid(pid)).is_some_and(|(_, argv)| argv.len() == 2));
+        assert_eq!(callers.resolve(by(pid), false), [who]);
+        assert_eq!(callers.seen(&who).unwrap().program(), "sleep", "{first}");
+    }
+}
+
+#[test]
 fn a_caller_that_is_gone_or_has_no_name_here_is_unknown_and_counted() {
     let callers = callers();
     let mut job = Job::shell("exit");

@@ -119,7 +119,8 @@ impl Callers {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the caller belongs, while it waits for our answer. `writing`: it opens for writing, so its program and its pipes are looked at again.
+    /// Where the caller belongs, while it waits for our answer. `writing`: it opens for writing, so its program and its pipes are looked at
+    /// again, as they are when it may have become another program since.
     ///
     /// One place, but for callers outside the daemon's pid namespace: theirs first, then every open run, which are all credited.
     /// An open by a known process costs one poll(2) of its pidfd, or one small /proc read where there is none.
@@ -131,14 +132,28 @@ impl Callers {
         let Some(key) = self.threads.process(c.tid) else {
             return vec![self.vanished()];
         };
-        if let Some(who) = self.known(key) {
-            if !writing {
-                return vec![who];
+        let known = self
+            .registry()
+            .processes
+            .get(&key)
+            .map(|p| (p.who, p.changing));
+        match known {
+            None => vec![self.admit(key, c)],
+            Some((who, false)) if !writing => vec![who],
+            Some((who, _)) => {
+                self.look_again(key, c);
+                vec![self.known(key).unwrap_or(who)]
             }
-            self.look_again(key, c);
-            return vec![self.known(key).unwrap_or(who)];
         }
-        vec![self.admit(key, c)]
+    }
+
+    /// The caller, who has been resolved, is about to become another program.
+    pub fn executes(&self, c: Caller) {
+        if let Some(key) = self.threads.process(c.tid)
+            && let Some(p) = self.registry().processes.get_mut(&key)
+        {
+            p.changing = true;
+        }
     }
 
     fn known(&self, key: ProcessKey) -> Option<Who> {
@@ -199,6 +214,9 @@ impl Callers {
                 let flow = connected(key, root, &shells);
                 self.registry().connect(key, &flow, pipes_now);
             }
+        }
+        if let Some(p) = self.registry().processes.get_mut(&key) {
+            p.changing = p.seen.is_shell();
         }
     }
 
@@ -275,8 +293,7 @@ impl Callers {
             return;
         };
         let old = &p.seen;
-        let exe = old.exe.as_ref().map(|e| e.0.as_slice());
-        if old.comm == name || !ancestry::is_shell(key, &old.comm, exe) {
+        if old.comm == name || !old.is_shell() {
             return;
         }
         let fresh = Seen {
@@ -375,10 +392,7 @@ impl Callers {
 
     /// True when what was last seen of this process is a shell.
     pub fn is_shell(&self, who: &Who) -> bool {
-        self.seen(who).is_some_and(|s| {
-            let exe = s.exe.as_ref().map(|e| e.0.as_slice());
-            ancestry::is_shell(s.key, &s.comm, exe)
-        })
+        self.seen(who).is_some_and(|s| s.is_shell())
     }
 
     /// True when what was last seen of this process is a Python: what others do with its modules is to read them.
@@ -394,8 +408,16 @@ impl Callers {
 
     /// True when this process, as last seen, interprets the script of this path below SOURCE.
     pub fn is_its_script(&self, who: &Who, path: &Path) -> bool {
-        let scripts = self.seen(who).and_then(|s| script::path(&s));
-        scripts.is_some_and(|s| s.iter().any(|script| script.ends_with(path)))
+        let Some(seen) = self.seen(who) else {
+            return false;
+        };
+        // Who sees other files than we do may have what is deep below SOURCE at its root.
+        let in_its_view = |script: &Path| {
+            let below = script.strip_prefix("/").unwrap_or(script);
+            !seen.same_files && below.file_name().is_some() && path.ends_with(below)
+        };
+        let scripts = script::path(&seen).unwrap_or_default();
+        scripts.iter().any(|s| s.ends_with(path) || in_its_view(s))
     }
 
     /// A command goes on with the file that another had written to, because a shell gave it the same descriptor.

@@ -142,10 +142,12 @@ pub(crate) fn seen(key: ProcessKey, uid: u32, gid: u32) -> Seen {
         .into_iter()
         .find_map(|e| e.strip_prefix(b"PATH=").map(<[u8]>::to_vec));
     let places = memory::ask(pid, move || Some(places(pid))).unwrap_or_default();
-    let same = |which: usize, what: &str| {
-        let ours = link(&format!("/proc/self/{what}"))?;
-        Some(*places.views[which].as_ref()? == ours)
+    let same = |theirs: Option<&Vec<u8>>, what: &str| {
+        Some(*theirs? == link(&format!("/proc/self/{what}"))?)
     };
+    let [mounts, users] = [0, 1].map(|n| places.namespaces[n].as_ref());
+    let same_files =
+        same(mounts, "ns/mnt") == Some(true) && same(places.root.as_ref(), "root") == Some(true);
     Seen {
         key,
         comm: places.comm,
@@ -159,8 +161,9 @@ pub(crate) fn seen(key: ProcessKey, uid: u32, gid: u32) -> Seen {
         gid: status.fsgid,
         groups: status.groups,
         effective: status.effective,
-        same_files: same(0, "ns/mnt") == Some(true) && same(1, "root") == Some(true),
-        same_users: same(2, "ns/user"),
+        same_files,
+        same_users: same(users, "ns/user"),
+        root: places.root.map(PathBytes),
     }
 }
 
@@ -171,8 +174,9 @@ struct Places {
     exe: Option<Vec<u8>>,
     exe_identity: Option<FileIdentity>,
     cwd: Option<Vec<u8>>,
-    /// Mount namespace, root, user namespace.
-    views: [Option<Vec<u8>>; 3],
+    root: Option<Vec<u8>>,
+    /// Of mounts, of users.
+    namespaces: [Option<Vec<u8>>; 2],
 }
 
 fn places(pid: i32) -> Places {
@@ -182,7 +186,8 @@ fn places(pid: i32) -> Places {
         exe: link(&exe),
         exe_identity: cached_identity(&exe),
         cwd: link(&format!("/proc/{pid}/cwd")),
-        views: ["ns/mnt", "root", "ns/user"].map(|what| link(&format!("/proc/{pid}/{what}"))),
+        root: link(&format!("/proc/{pid}/root")),
+        namespaces: ["mnt", "user"].map(|what| link(&format!("/proc/{pid}/ns/{what}"))),
     }
 }
 

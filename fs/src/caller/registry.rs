@@ -31,6 +31,8 @@ pub(crate) struct Process {
     pub(crate) standard: Vec<End>,
     /// Its pipeline was still being set up then.
     pub(crate) unfinished: bool,
+    /// It may be another program the next time: it executes one, or is a shell, whose children have not become what they are for.
+    pub(crate) changing: bool,
 }
 
 /// A run that has not been forgotten.
@@ -270,6 +272,7 @@ impl Registry {
             tree,
             tgid: key.tgid,
         };
+        let changing = seen.is_shell();
         self.processes.insert(
             key,
             Process {
@@ -279,6 +282,7 @@ impl Registry {
                 root: decision.root,
                 standard,
                 unfinished: flow.unfinished,
+                changing,
             },
         );
         who

@@ -21,6 +21,7 @@ fn seen(pid: i32) -> Arc<Seen> {
         exe_identity: None,
         argv: vec!["x".into()],
         cwd: None,
+        root: None,
         env_names: Vec::new(),
         search: None,
         uid: 1000,

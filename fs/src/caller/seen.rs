@@ -1,10 +1,12 @@
 //! What was seen of a process while it waited for our answer. Plain data; the heavy facts are `program`'s.
 
+use std::path::Path;
+
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::rows::FileIdentity;
 use atlas_manifests::vocabulary::Confined;
 
-use super::ProcessKey;
+use super::{ProcessKey, ancestry};
 
 /// A process as it was at its first touch, or after its last execve(2).
 #[derive(Debug, Clone)]
@@ -13,14 +15,16 @@ pub struct Seen {
     pub key: ProcessKey,
     /// The name that the kernel knows it by, at most 15 bytes that it can choose itself.
     pub comm: Vec<u8>,
-    /// Its executable, in its own view of the filesystem; `None` when it may not be read.
+    /// Its executable, told from where its mount namespace begins; `None` when it may not be read.
     pub exe: Option<PathBytes>,
     /// What the kernel remembered of that file, so that another one at the same path is not taken for it.
     pub exe_identity: Option<FileIdentity>,
     /// Its arguments, with what looks like a secret replaced.
     pub argv: Vec<PathBytes>,
-    /// Its working directory.
+    /// Its working directory, told likewise.
     pub cwd: Option<PathBytes>,
+    /// Its root directory, told likewise; a chroot(2) leads away from where the namespace begins.
+    pub(crate) root: Option<PathBytes>,
     /// Names of its environment's variables at execve(2), sorted. Never values.
     pub env_names: Vec<String>,
     /// `PATH`, to find which interpreter was asked for. Not for any record.
@@ -51,6 +55,27 @@ impl Seen {
             Some(false) => Confined::Confined,
             None => Confined::Open,
         }
+    }
+
+    /// The same with its executable and its working directory told from its own root, as it would tell them. What lies outside of that
+    /// has no such name.
+    pub(crate) fn told_from_its_root(&self) -> Self {
+        let root = self.root.as_ref().map_or(Path::new("/"), |r| r.as_path());
+        let told = |path: &PathBytes| {
+            let below = path.as_path().strip_prefix(root).ok()?;
+            Some(PathBytes::from(Path::new("/").join(below)))
+        };
+        Self {
+            exe: self.exe.as_ref().and_then(told),
+            cwd: self.cwd.as_ref().and_then(told),
+            ..self.clone()
+        }
+    }
+
+    /// True for a shell.
+    pub(crate) fn is_shell(&self) -> bool {
+        let exe = self.exe.as_ref().map(|e| e.0.as_slice());
+        ancestry::is_shell(self.key, &self.comm, exe)
     }
 
     /// Base name of the program: of the executable, else the name that the kernel knows.

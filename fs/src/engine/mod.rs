@@ -144,10 +144,11 @@ impl Engine {
             instance: options.instance,
             titles_withheld: options.titles_withheld,
         };
-        let below = Arc::clone(&backing);
+        let (below, names) = (Arc::clone(&backing), Arc::clone(&backing));
         let programs = Programs::new(
             &options.mountpoint,
             Box::new(move |path| below.open_path(path).ok()),
+            Box::new(move |ino| names.path_of_number(ino)),
         );
         let below = Arc::clone(&backing);
         let exclusions =

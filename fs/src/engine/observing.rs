@@ -40,6 +40,9 @@ impl Engine {
         let new = !lock(&self.ledger).knows(o.file);
         let fresh = new && !o.access.created && o.before.size > 0;
         let who = self.who(o.caller, o.access.write);
+        if o.access.exec {
+            self.callers.executes(o.caller);
+        }
         let code = is_code(
             &path,
             || who.iter().any(|w| self.callers.is_python(w)),

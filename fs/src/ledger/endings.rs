@@ -70,14 +70,14 @@ impl Ledger {
             .filter(|(_, closed, _)| *closed == Closed::Killed)
             .map_or((f.closed, f.status), |(_, closed, status)| (closed, status));
         w.heir = Some((f.who, closed, status));
-        let given: Vec<(NodeIx, PathBytes)> = self
+        let given: Vec<(NodeIx, Kind, PathBytes)> = self
             .handles
             .values()
             .filter(|h| !h.write && h.who.first().map(|w| w.tgid) == shell)
-            .filter_map(|h| Some((self.files.get(&h.file)?.current?, h.path.clone())))
+            .filter_map(|h| Some((self.files.get(&h.file)?.current?, h.kind(), h.path.clone())))
             .collect();
-        for (node, path) in given {
-            self.enter_use(f.who, node, Kind::Opened, &path);
+        for (node, kind, path) in given {
+            self.enter_use(f.who, node, kind, &path);
         }
     }
 
@@ -386,8 +386,7 @@ impl Ledger {
         };
         let mut users: Vec<(Who, Kind, PathBytes)> = Vec::new();
         for h in file.readers.iter().filter_map(|id| self.handles.get(id)) {
-            let kind = if h.code { Kind::Code } else { Kind::Opened };
-            users.extend(h.who.iter().map(|w| (*w, kind, h.path.clone())));
+            users.extend(h.who.iter().map(|w| (*w, h.kind(), h.path.clone())));
         }
         let writer = self.nodes[node].authored.as_ref().map(|a| a.run);
         let early = std::mem::take(&mut self.at(node).early);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::id::RunId;
 use atlas_manifests::rows::FileIdentity;
-use atlas_manifests::vocabulary::Closed;
+use atlas_manifests::vocabulary::{Closed, Kind};
 
 use super::node::NodeIx;
 use crate::caller::Who;
@@ -72,10 +72,17 @@ pub(super) struct Handle {
     pub write: bool,
     /// Its opener has closed it: what is left are heirs.
     pub flushed: bool,
-    /// The kind of use it stands for.
+    /// It was opened to be executed or interpreted.
     pub code: bool,
     /// The daemon moves its bytes: no read and no write goes unseen.
     pub inline: bool,
     /// Reads were seen.
     pub read_seen: bool,
+}
+
+impl Handle {
+    /// The use that it stands for.
+    pub(super) fn kind(&self) -> Kind {
+        if self.code { Kind::Code } else { Kind::Opened }
+    }
 }

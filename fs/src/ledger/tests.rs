@@ -1,7 +1,7 @@
 //! What the ledger must never get wrong, one story each.
 
 use atlas_manifests::digest::Digests;
-use atlas_manifests::vocabulary::{Closed, Quiet, State};
+use atlas_manifests::vocabulary::{Closed, Kind, Quiet, State};
 
 use super::testing::{Bench, CREATE, READ, REWRITE, UPDATE, manifest_of, who};
 use super::{Digested, Undigested};
@@ -320,7 +320,17 @@ fn execve_is_a_use_of_code() {
     b.release(h, 1);
     b.write_file(2, b"out", p);
     b.settle();
-    assert_eq!(b.uses[0].kind, atlas_manifests::vocabulary::Kind::Code);
+    // A shell holds its own program open, which is no data of the command that it redirects.
+    let (shell, command) = (who(2, 0), who(3, 0));
+    let (program, out) = (
+        b.open(1, Access { exec: true, ..READ }, shell),
+        b.open(3, CREATE, shell),
+    );
+    b.store(3, b"out");
+    b.heir_of_shell_closes(out, 3, command, Closed::Exit);
+    b.close(out, 3, shell);
+    b.release(program, 1);
+    assert!(b.uses.len() == 3 && b.uses.iter().all(|u| u.kind == Kind::Code));
 }
 
 #[test]

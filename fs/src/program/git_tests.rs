@@ -37,7 +37,11 @@ fn git(top: &Path, args: &[&str]) -> String {
 }
 
 fn look(top: &Path) -> Option<Git> {
-    let walker = Walker::new(Path::new("/nowhere/at/all"), Box::new(|_| None));
+    let walker = Walker::new(
+        Path::new("/nowhere/at/all"),
+        Box::new(|_| None),
+        Box::new(|_| None),
+    );
     let root = std::fs::File::open("/").unwrap();
     state(&top.join("src/train.py"), &|p: &Path| {
         walker.find(root.as_fd(), p).ok()

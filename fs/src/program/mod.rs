@@ -27,7 +27,7 @@ use atlas_manifests::vocabulary::Confined;
 use crate::caller::{self, ProcessKey, Seen};
 use walk::{Found, Walker};
 
-pub use walk::Resolve;
+pub use walk::{Place, Resolve};
 
 /// No executable beyond this is digested, in bytes.
 const MAX_EXE: u64 = 4 << 30;
@@ -39,7 +39,7 @@ const MAX_REMEMBERED: usize = 4096;
 pub struct Facts {
     /// Base name of the program seen last.
     pub program: String,
-    /// Its executable's path, as the process sees it.
+    /// Its executable's path, told from where the mount namespace of the process begins.
     pub exe: Option<PathBytes>,
     /// Its executable's bytes; `None` when it could not be read as the job's user, or is another file by now.
     pub exe_digest: Option<Blake3>,
@@ -74,10 +74,10 @@ pub struct Programs {
 
 impl Programs {
     /// `mountpoint`: where our mount answers, or will. `resolve` opens what lies below it on the backing side, files and directories
-    /// alike, by path relative to the mount's root.
-    pub fn new(mountpoint: &Path, resolve: Resolve) -> Self {
+    /// alike, by path relative to the mount's root; `place` tells such a path by inode number.
+    pub fn new(mountpoint: &Path, resolve: Resolve, place: Place) -> Self {
         Self {
-            walker: Walker::new(mountpoint, resolve),
+            walker: Walker::new(mountpoint, resolve, place),
             digests: Mutex::new(HashMap::new()),
             known: Mutex::new(HashMap::new()),
         }
@@ -129,6 +129,7 @@ impl Programs {
         let Some(view) = View::of(seen) else {
             return Read::default();
         };
+        let seen = &seen.told_from_its_root();
         let open = |path: &Path| self.walker.find(view.root.as_fd(), path).ok();
         let exe = seen.exe.as_ref().map(|e| e.as_path().to_owned());
         let script = script::path(seen).and_then(|candidates| {

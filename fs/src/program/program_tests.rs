@@ -17,7 +17,11 @@ impl Drop for Job {
 }
 
 fn programs() -> Programs {
-    Programs::new(Path::new("/nowhere/at/all"), Box::new(|_| None))
+    Programs::new(
+        Path::new("/nowhere/at/all"),
+        Box::new(|_| None),
+        Box::new(|_| None),
+    )
 }
 
 /// What is seen of a process that runs until the job is dropped.

@@ -103,7 +103,7 @@ enum Said {
 pub(crate) fn path(seen: &Seen) -> Option<Vec<PathBuf>> {
     let exe = seen.exe.as_ref()?;
     let at = |p: &Path| absolute(seen.cwd.as_ref(), p);
-    match said(exe.base_name(), &seen.argv)? {
+    match said(name(exe, &seen.argv), &seen.argv)? {
         Said::Script(script) => Some(vec![at(Path::new(std::ffi::OsStr::from_bytes(&script)))?]),
         // A module of the job's own lies below its working directory; installed ones are not its source.
         Said::Module(module) => {
@@ -116,6 +116,17 @@ pub(crate) fn path(seen: &Seen) -> Option<Vec<PathBuf>> {
             file.push(".py");
             Some(vec![base.join("__main__.py"), PathBuf::from(file)])
         }
+    }
+}
+
+/// What an interpreter is called: programs that are many in one go by the name that they were started under.
+fn name<'a>(exe: &'a PathBytes, argv: &'a [PathBytes]) -> &'a [u8] {
+    match (exe.base_name(), argv.first()) {
+        (b"busybox" | b"toybox", Some(started)) => {
+            let name = started.base_name();
+            name.strip_prefix(b"-").unwrap_or(name)
+        }
+        (own, _) => own,
     }
 }
 
@@ -250,6 +261,19 @@ mod tests {
             ("julia", "julia -t 4 x.jl", "x.jl"),
         ] {
             assert_eq!(script(exe, line).as_deref(), Some(want), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_many_in_one_is_the_one_it_was_started_as() {
+        let argv =
+            |line: &str| -> Vec<PathBytes> { line.split(' ').map(PathBytes::from).collect() };
+        for (exe, line, want) in [
+            ("/bin/busybox", "/bin/sh job.sh", "sh"),
+            ("/bin/busybox", "-ash", "ash"),
+            ("/usr/bin/dash", "sh job.sh", "dash"),
+        ] {
+            assert_eq!(name(&exe.into(), &argv(line)), want.as_bytes(), "{line}");
         }
     }
 

@@ -2,18 +2,21 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use atlas_manifests::rows::FileIdentity;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, openat, readlinkat, statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, openat, readlinkat, statx};
 use rustix::io::Errno;
 
 use crate::caller::identity;
 
 /// Opens a file or directory of the backing directory, by its path relative to the mount's root.
 pub type Resolve = Box<dyn Fn(&Path) -> Option<File> + Send + Sync>;
+
+/// The path relative to the mount's root of a directory that the mount shows with this inode number.
+pub type Place = Box<dyn Fn(u64) -> Option<PathBuf> + Send + Sync>;
 
 /// As many symbolic links as the kernel follows in one path.
 const MAX_LINKS: u32 = 40;
@@ -24,6 +27,7 @@ const MAX_PARTS: usize = 512;
 pub(crate) struct Walker {
     mountpoint: PathBuf,
     resolve: Resolve,
+    place: Place,
 }
 
 /// A file or directory that a path led to.
@@ -91,26 +95,32 @@ struct Step {
 }
 
 impl Walker {
-    pub(crate) fn new(mountpoint: &Path, resolve: Resolve) -> Self {
+    pub(crate) fn new(mountpoint: &Path, resolve: Resolve, place: Place) -> Self {
         Self {
             mountpoint: mountpoint.to_owned(),
             resolve,
+            place,
         }
     }
 
     /// Follows an absolute path from `root`, the way the kernel would, but for our own mount.
     ///
-    /// O_PATH descriptors and cached attributes alone are used on the way: crossing into a mount by its root sends it no request.
+    /// O_PATH descriptors and cached attributes alone are used on the way: crossing into a mount by its root sends it no request, but one
+    /// step further from there does. A process may begin there (chroot(2), containers).
     pub(crate) fn find(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Found> {
         if !path.is_absolute() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let ours = Ours::of(&self.mountpoint);
+        let ours = device_of(&self.mountpoint);
+        let mut left = parts(path);
+        let begin = looked_at(root)?;
+        if ours.is_some_and(|o| o == device(&begin)) {
+            return self.inside(Vec::new(), begin.stx_ino, left);
+        }
         let mut steps = vec![Step {
             fd: root.try_clone_to_owned()?,
             name: Vec::new(),
         }];
-        let mut left = parts(path);
         let mut links = 0;
         let mut kind = FileType::Directory;
         while let Some(part) = left.pop() {
@@ -131,16 +141,10 @@ impl Walker {
                 OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
                 Mode::empty(),
             )?;
-            let stat = statx(
-                &fd,
-                "",
-                AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC,
-                StatxFlags::BASIC_STATS | StatxFlags::MNT_ID,
-            )?;
-            let device = (stat.stx_dev_major, stat.stx_dev_minor);
-            if ours.as_ref().is_some_and(|o| o.device == device) {
+            let stat = looked_at(fd.as_fd())?;
+            if ours.is_some_and(|o| o == device(&stat)) {
                 let begins = steps.iter().skip(1).map(|s| s.name.clone()).chain([part]);
-                return self.inside(begins.collect(), stat.stx_mnt_id, left, ours.as_ref());
+                return self.inside(begins.collect(), stat.stx_ino, left);
             }
             kind = FileType::from_raw_mode(u32::from(stat.stx_mode));
             if kind == FileType::Symlink {
@@ -169,19 +173,10 @@ impl Walker {
         })
     }
 
-    /// The rest of a path that led into our mount, on the backing side.
-    fn inside(
-        &self,
-        begins: Vec<Vec<u8>>,
-        mount: u64,
-        left: Vec<Vec<u8>>,
-        ours: Option<&Ours>,
-    ) -> io::Result<Found> {
-        // A bind mount may show a part of the mount only; one of another namespace is not in our list.
-        let part = ours
-            .and_then(|o| o.parts.iter().find(|(id, _)| *id == mount))
-            .map(|(_, p)| p.clone())
-            .ok_or(Errno::XDEV)?;
+    /// The rest of a path that led into our mount, to this inode: on the backing side.
+    fn inside(&self, begins: Vec<Vec<u8>>, ino: u64, left: Vec<Vec<u8>>) -> io::Result<Found> {
+        // A bind mount, and a process' root, show a part of the mount only.
+        let part = (self.place)(ino).ok_or(Errno::XDEV)?;
         let mut below: Vec<Vec<u8>> = Vec::new();
         for part in left.into_iter().rev() {
             if part == b".." {
@@ -225,51 +220,34 @@ fn joined<'a>(names: impl Iterator<Item = &'a [u8]>) -> PathBuf {
     path
 }
 
-/// Our mount, as /proc/self/mountinfo has it.
-struct Ours {
-    device: (u32, u32),
-    /// Every mount of that device: its id, and which part of the filesystem it shows, relative to its root.
-    parts: Vec<(u64, PathBuf)>,
+type Device = (u32, u32);
+
+fn device(stat: &Statx) -> Device {
+    (stat.stx_dev_major, stat.stx_dev_minor)
 }
 
-impl Ours {
-    fn of(mountpoint: &Path) -> Option<Self> {
-        Self::read(&std::fs::read("/proc/self/mountinfo").ok()?, mountpoint)
-    }
+/// What the kernel remembers of what is open here, without asking its filesystem.
+fn looked_at(fd: BorrowedFd<'_>) -> io::Result<Statx> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    Ok(statx(fd, "", flags, StatxFlags::BASIC_STATS)?)
+}
 
-    /// proc_pid_mountinfo(5): `id parent major:minor root mountpoint ...`. The last mount at a place covers the others.
-    fn read(text: &[u8], mountpoint: &Path) -> Option<Self> {
-        let lines: Vec<_> = text
-            .split(|b| *b == b'\n')
-            .filter_map(|line| {
-                let mut words = line.split(|b| *b == b' ');
-                let id: u64 = std::str::from_utf8(words.next()?).ok()?.parse().ok()?;
-                let (major, minor) = std::str::from_utf8(words.nth(1)?).ok()?.split_once(':')?;
-                let root = unescape(words.next()?);
-                let at = unescape(words.next()?);
-                Some((id, (major.parse().ok()?, minor.parse().ok()?), root, at))
-            })
-            .collect();
-        let device = lines
-            .iter()
-            .rev()
-            .find(|l| l.3 == mountpoint.as_os_str().as_bytes())?
-            .1;
-        // Without a mount of ours the place belongs to the filesystem around it.
-        let parts = lines
-            .iter()
-            .filter(|l| l.1 == device)
-            .map(|l| {
-                (
-                    l.0,
-                    PathBuf::from(std::ffi::OsStr::from_bytes(
-                        l.2.strip_prefix(b"/").unwrap_or(&l.2),
-                    )),
-                )
-            })
-            .collect();
-        Some(Self { device, parts })
-    }
+/// Our mount's device, as /proc/self/mountinfo has it: the same in every mount namespace.
+fn device_of(mountpoint: &Path) -> Option<Device> {
+    topmost(&std::fs::read("/proc/self/mountinfo").ok()?, mountpoint)
+}
+
+/// proc_pid_mountinfo(5): `id parent major:minor root mountpoint ...`. The last mount at a place covers the others; without a mount of
+/// ours the place belongs to the filesystem around it.
+fn topmost(mountinfo: &[u8], mountpoint: &Path) -> Option<Device> {
+    let mounts = mountinfo.split(|b| *b == b'\n').filter_map(|line| {
+        let mut words = line.split(|b| *b == b' ');
+        let (major, minor) = std::str::from_utf8(words.nth(2)?).ok()?.split_once(':')?;
+        let at = unescape(words.nth(1)?);
+        Some((at, (major.parse().ok()?, minor.parse().ok()?)))
+    });
+    let mut there = mounts.filter(|(at, _)| at == mountpoint.as_os_str().as_bytes());
+    Some(there.next_back()?.1)
 }
 
 /// Blanks, tabs, newlines and backslashes stand as `\ooo` there.

@@ -6,7 +6,11 @@ use std::os::unix::fs::symlink;
 use super::*;
 
 fn walker() -> Walker {
-    Walker::new(Path::new("/nowhere/at/all"), Box::new(|_| None))
+    Walker::new(
+        Path::new("/nowhere/at/all"),
+        Box::new(|_| None),
+        Box::new(|_| None),
+    )
 }
 
 fn find(path: &Path) -> io::Result<Found> {
@@ -71,7 +75,9 @@ fn what_lies_below_our_mount_is_asked_of_the_backing_side() {
     let backing = dir.path().to_owned();
     std::fs::write(backing.join("script.py"), "x").unwrap();
     let resolve: Resolve = Box::new(move |p| File::open(backing.join(p)).ok());
-    let walker = Walker::new(Path::new("/proc"), resolve);
+    let number = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata("/proc").unwrap());
+    let place: Place = Box::new(move |ino| (ino == number).then(PathBuf::new));
+    let walker = Walker::new(Path::new("/proc"), resolve, place);
     let root = File::open("/").unwrap();
     let link = dir.path().canonicalize().unwrap().join("link");
     symlink("/proc/script.py", &link).unwrap();
@@ -96,20 +102,32 @@ fn what_lies_below_our_mount_is_asked_of_the_backing_side() {
             .is_err(),
         "out of the mount again"
     );
+    // A process whose root lies there: nothing on the way is the daemon's to open, from the first step on.
+    let root = File::open("/proc").unwrap();
+    let found = walker
+        .find(root.as_fd(), Path::new("/script.py"))
+        .expect("on the backing side");
+    assert!(found.inside && found.is_file());
+    assert_eq!(
+        found.path,
+        Path::new("/script.py"),
+        "as the process sees it"
+    );
+    assert!(walker.find(root.as_fd(), Path::new("/version")).is_err());
+    let root = File::open("/proc/self").unwrap();
+    assert!(
+        walker.find(root.as_fd(), Path::new("/script.py")).is_err(),
+        "a place that is not known"
+    );
 }
 
 #[test]
-fn the_topmost_mount_at_a_place_is_ours_and_binds_of_it_show_parts() {
+fn the_topmost_mount_at_a_place_is_ours() {
     let text = b"22 1 8:1 / / rw - ext4 /dev/x rw\n\
         30 22 8:1 /data /mnt/a\\040b rw - ext4 /dev/x rw\n\
         31 30 0:55 / /mnt/a\\040b rw - fuse.atlas x rw\n\
-        32 22 0:55 /sub /srv rw - fuse.atlas x rw\nrubbish\n";
-    let ours = Ours::read(text, Path::new("/mnt/a b")).unwrap();
-    assert_eq!(ours.device, (0, 55));
-    assert_eq!(
-        ours.parts,
-        [(31, PathBuf::new()), (32, PathBuf::from("sub"))]
-    );
-    assert!(Ours::read(text, Path::new("/mnt")).is_none());
+        32 22 0:56 /sub /srv rw - fuse.atlas x rw\nrubbish\n";
+    assert_eq!(topmost(text, Path::new("/mnt/a b")), Some((0, 55)));
+    assert_eq!(topmost(text, Path::new("/mnt")), None);
     assert_eq!(unescape(b"a\\134b\\9x\\04"), b"a\\b\\9x\\04");
 }

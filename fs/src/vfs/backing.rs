@@ -61,6 +61,11 @@ impl Backing for Vfs {
         Some(path)
     }
 
+    fn path_of_number(&self, ino: u64) -> Option<PathBuf> {
+        let node = self.inodes.node(self.inodes.numbers.shown_as(ino)).ok()?;
+        Some(self.inodes.path(&node))
+    }
+
     fn open_path(&self, path: &Path) -> io::Result<File> {
         let below: PathBuf = path
             .components()

@@ -197,6 +197,16 @@ impl Vfs {
         Ok(())
     }
 
+    /// How many filesystems lie upon each other here, this one included. The kernel allows two: what is told here is not left for an
+    /// overlayfs above the mount, and what SOURCE is made of must be told.
+    pub(crate) fn stack_depth(&self) -> u32 {
+        if probe::is_stacked(&**self.inodes.root_fd()) {
+            2
+        } else {
+            1
+        }
+    }
+
     pub(crate) fn passthrough(&self) -> bool {
         lock(&self.decision).mode == Mode::Passthrough
     }

@@ -62,6 +62,15 @@ impl Numbers {
         if id == ROOT { self.root.ino } else { id.0 }
     }
 
+    /// What stat shows with this number.
+    pub(crate) fn shown_as(&self, ino: u64) -> NodeId {
+        if ino == self.root.ino {
+            ROOT
+        } else {
+            NodeId(ino)
+        }
+    }
+
     /// The number of an entry of a directory on `dev` of which only the store's number is known.
     pub(crate) fn entry(&self, dev: u64, ino: u64) -> u64 {
         if dev == self.root.dev && ino == self.root.ino {
@@ -101,6 +110,7 @@ mod tests {
         for (key, id) in keys.iter().zip(&ids) {
             assert!(id.0 < VIRTUAL);
             assert_eq!(numbers.entry(key.dev, key.ino), numbers.shown(*id));
+            assert_eq!(numbers.shown_as(numbers.shown(*id)), *id);
         }
         ids.sort_unstable();
         ids.dedup();

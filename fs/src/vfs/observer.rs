@@ -152,6 +152,10 @@ pub trait Backing: Send + Sync + 'static {
     fn path(&self, _file: FileKey) -> Option<PathBuf> {
         None
     }
+    /// The newest name below SOURCE of what stat shows with this inode number on the mount, while the kernel knows it.
+    fn path_of_number(&self, _ino: u64) -> Option<PathBuf> {
+        None
+    }
     /// A path below SOURCE, resolved on the backing side (no symlinks followed out of SOURCE). For `register` and the index.
     fn open_path(&self, path: &Path) -> io::Result<File>;
     /// The key of an open backing file.

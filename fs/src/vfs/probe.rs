@@ -160,6 +160,15 @@ impl Drop for Map {
     }
 }
 
+/// Whether a filesystem may itself lie upon another; yes when that cannot be told.
+pub(crate) fn is_stacked(fs: impl AsFd) -> bool {
+    const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
+    const ECRYPTFS: rustix::fs::FsWord = 0xf15f;
+    // A FUSE filesystem does when it passes its files through.
+    let kinds = [OVERLAYFS, ECRYPTFS, super::inode::FUSE_MAGIC];
+    rustix::fs::fstatfs(fs).map_or(true, |s| kinds.contains(&s.f_type))
+}
+
 /// Major and minor of `uname -r`.
 fn kernel_version(release: &str) -> Option<(u32, u32)> {
     let mut parts = release.split(['.', '-', '+']);
@@ -176,6 +185,12 @@ mod tests {
         assert_eq!(kernel_version("6.9-generic"), Some((6, 9)));
         assert_eq!(kernel_version("six"), None);
         assert!(kernel_version("5.15.0").is_some_and(|v| v < FIRST_KERNEL));
+    }
+
+    #[test]
+    fn only_a_store_of_its_own_is_not_stacked() {
+        let proc = std::fs::File::open("/proc").expect("it is there");
+        assert!(!is_stacked(proc));
     }
 
     #[test]
