@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::fs::{FileType, Mode, OFlags, RawDir, SeekFrom};
 
-use super::attr::{self, Attr, Shown, Time};
+use super::attr::{Attr, Shown, Time};
 use super::core::{TTL, Vfs};
 use super::handle::Open;
 use super::inode::{Node, NodeId, lock, open_path};
@@ -119,7 +119,7 @@ impl Vfs {
             let Ok(fd) = open_path(&dir.fd, &entry.name) else {
                 return false; // It went away meanwhile.
             };
-            let Ok(stat) = attr::stat(&fd) else {
+            let Ok(stat) = self.inodes.stat(&fd) else {
                 return false;
             };
             let node = self.inodes.enter(dir.node.id, &entry.name, fd, &stat);

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -28,6 +28,9 @@ pub(crate) use super::number::{NodeId, ROOT, VIRTUAL};
 use super::observer::FileKey;
 use super::probe::FUSE_MAGIC;
 use super::sys::{self, StoreHandle};
+
+/// SOURCE's own device in keys and identities, which outlive a reboot: most filesystems then have another number.
+const HOME: u64 = 0;
 
 /// More names than these of one inode are not remembered.
 const NAMES: usize = 8;
@@ -77,6 +80,8 @@ pub(crate) struct Inodes {
     handles: bool,
     /// What statfs(2) says of SOURCE.
     kind: FsWord,
+    /// The device number of SOURCE, for as long as it stays mounted.
+    home: u64,
     pub(crate) numbers: Numbers,
     held: Mutex<VecDeque<Weak<Node>>>,
     limit: usize,
@@ -104,7 +109,8 @@ impl Inodes {
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        let stat = attr::stat(&source)?;
+        let mut stat = attr::stat(&source)?;
+        let home = std::mem::replace(&mut stat.key.dev, HOME);
         // A FUSE store makes handles, but only finds those again that its own kernel side still caches.
         let kind = rustix::fs::fstatfs(&mount)?.f_type;
         let handles = kind != FUSE_MAGIC
@@ -122,11 +128,29 @@ impl Inodes {
             mount,
             handles,
             kind,
+            home,
             numbers: Numbers::new(stat.key),
             held: Mutex::new(VecDeque::new()),
             limit: limit.max(16),
             forgotten: Mutex::new(Forgotten::default()),
         })
+    }
+
+    /// What is known of an open inode (O_PATH suffices).
+    pub(crate) fn stat(&self, fd: impl AsFd) -> io::Result<Attr> {
+        Ok(self.at_home(attr::stat(fd)?))
+    }
+
+    /// What is known of a name in a directory, of the name itself if it is a symlink.
+    pub(crate) fn stat_at(&self, dir: &OwnedFd, name: &OsStr) -> io::Result<Attr> {
+        Ok(self.at_home(attr::stat_at(dir, name)?))
+    }
+
+    fn at_home(&self, mut stat: Attr) -> Attr {
+        if stat.key.dev == self.home {
+            stat.key.dev = HOME;
+        }
+        stat
     }
 
     pub(crate) fn root_fd(&self) -> &Arc<OwnedFd> {
@@ -316,7 +340,7 @@ impl Inodes {
         let mut found = None;
         while let Some((wanted, name)) = below.pop() {
             let fd = open_path(&dir, &name)?;
-            if attr::stat(&fd)?.key != wanted.key {
+            if self.stat(&fd)?.key != wanted.key {
                 return Err(stale());
             }
             if below.is_empty() {

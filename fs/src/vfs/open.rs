@@ -14,7 +14,7 @@ use std::time::Duration;
 use atlas_manifests::rows::FileIdentity;
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::attr::{self, Attr, Shown};
+use super::attr::{Attr, Shown};
 use super::core::{TTL, Vfs};
 use super::credentials::{self, As};
 use super::handle::{Handle, Open, Register, Token, Way};
@@ -85,7 +85,7 @@ impl Vfs {
         }
         let node = self.inodes.node(id)?;
         let fd = self.inodes.fd(&node)?;
-        let before = attr::stat(&*fd)?;
+        let before = self.inodes.stat(&*fd)?;
         if !before.is_file() {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
@@ -141,7 +141,7 @@ impl Vfs {
             Err(rustix::io::Errno::EXIST) if flags & libc::O_EXCL == 0 => return Err(stale()),
             made => made?,
         };
-        let stat = attr::stat(&file)?;
+        let stat = self.inodes.stat(&file)?;
         let access = Access {
             created: true,
             truncate: true,
@@ -270,7 +270,10 @@ impl Vfs {
             Some(file) if handle.access.write => close_copy(file),
             _ => Ok(()),
         };
-        let now = attr::stat(&*self.inodes.fd(&handle.node)?)?.identity();
+        let now = self
+            .inodes
+            .stat(&*self.inodes.fd(&handle.node)?)?
+            .identity();
         self.observer()?.flushed(id, caller, &now);
         closed
     }
@@ -290,7 +293,7 @@ impl Vfs {
         };
         drop(given_up);
         let fd = self.inodes.fd(&node);
-        let now = fd.and_then(|fd| attr::stat(&*fd)).ok();
+        let now = fd.and_then(|fd| self.inodes.stat(&*fd)).ok();
         self.observer()?
             .released(id, now.map(|n| n.identity()).as_ref());
         Ok(())
@@ -318,7 +321,7 @@ impl Vfs {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
             Err(e) => return Err(e),
         };
-        let stat = attr::stat(&fd)?;
+        let stat = self.inodes.stat(&fd)?;
         let node = self.inodes.enter(parent, name, fd, &stat);
         Ok(Some(self.shown(&node, stat)))
     }
