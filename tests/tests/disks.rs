@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
 use atlas_tests::lineage::names;
-use atlas_tests::{Job, Lab, Options, Store, User, both, files};
+use atlas_tests::{Io, Job, Lab, Options, Store, User, both, files};
 use rustix::mount::{MountFlags, UnmountFlags, mount_remount};
 
 fn lab(store: Store) -> Option<Lab> {
@@ -69,7 +69,49 @@ tried('run both', lambda: os.open('run', os.O_RDWR))
 tried('run truncate', lambda: os.truncate('run', 1))
 ";
 
+/// Opens as many files as it may, and says how many and with what the next one failed. Holds them while it does other things.
+const MANY: &str = r"
+import errno, os
+held, failed = [], set()
+for i in range(400):
+    try:
+        held.append(os.open(f'many.{i}', os.O_RDWR | os.O_CREAT))
+        os.write(held[-1], b'x%d' % i)
+    except OSError as e:
+        failed.add(errno.errorcode[e.errno])
+os.stat('in')
+os.rename('in', 'renamed')
+os.mkdir('dir')
+os.unlink('other')
+os.truncate('renamed', 10)
+print(len(held), *failed)
+for fd in held:
+    os.close(fd)
+";
+
 both! {
+    /// A daemon that runs out of descriptors must not fail what does not need one more, nor call it the job's own limit.
+    fn a_job_that_opens_more_than_the_daemon_can_is_told_so_and_nothing_else_fails(io) {
+        let lab = lab(Store::Tmpfs).expect("memory is always there");
+        let mut options = Options::new(io);
+        options.descriptors = Some(512);
+        let mount = lab.mount(options);
+        let done = mount.python(MANY).ok();
+        let expected = match io {
+            // What the kernel opens is none of the daemon's.
+            Io::Passthrough => "400",
+            Io::Inline => "192 ENFILE",
+        };
+        assert_eq!(done.stdout.trim(), expected);
+        mount.sync();
+        mount.ctl(&["verify", "many.0", "many.191", "renamed"]).expect(0);
+        mount.sh("cat many.0 many.191 > after").ok();
+        mount.sync();
+        mount.verify("after", 0);
+        let told = mount.status()["warnings"].to_string().contains("LimitNOFILE");
+        assert_eq!(told, io == Io::Inline);
+    }
+
     /// Most filesystems have another device number after a reboot: nothing that is known may depend on it.
     fn what_was_closed_before_a_reboot_is_known_and_sealed_after_it(io) {
         let Some(mut lab) = lab(Store::Btrfs) else { return };

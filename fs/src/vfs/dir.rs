@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex};
 
@@ -16,6 +15,7 @@ use super::handle::Open;
 use super::inode::{Node, NodeId, lock, open_path};
 use super::observer::{FileKey, HandleId};
 use super::virtual_files::{self, is_virtual};
+use crate::descriptors::Own;
 
 /// Bytes of entries read from the store at a time.
 const BUFFER: usize = 32 * 1024;
@@ -24,7 +24,7 @@ const BUFFER: usize = 32 * 1024;
 #[derive(Debug)]
 pub(crate) struct DirHandle {
     node: Arc<Node>,
-    fd: OwnedFd,
+    fd: Own,
     state: Mutex<Reading>,
 }
 
@@ -54,11 +54,12 @@ impl Vfs {
         }
         let node = self.inodes.node(id)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let lent = self.descriptors.lend()?;
         let fd = rustix::fs::openat(&*self.inodes.fd(&node)?, ".", flags, Mode::empty())?;
         let handle = self.handles.next();
         let dir = DirHandle {
             node,
-            fd,
+            fd: lent.own(fd),
             state: Mutex::default(),
         };
         self.handles.insert(handle, Open::Dir(Arc::new(dir)));

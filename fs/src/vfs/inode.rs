@@ -1,6 +1,6 @@
 //! The inodes the kernel knows: their identity, their last known names, and how to reach them again. Not the open files.
 //!
-//! There may be far more of them than descriptors. A fresh inode is held by an O_PATH descriptor; when more than `limit` are held, the ones
+//! There may be far more of them than descriptors. A fresh inode is held by an O_PATH descriptor; when more are held than there are for them, the ones
 //! longest unused are turned into file handles of the store, which cost no descriptor and survive renames. Where the store or the user has no
 //! such handles (or for filesystems mounted below SOURCE) descriptors stay until the limit, and then the inode is found by its name again,
 //! which only counts if device, inode number and birth time still agree.
@@ -19,7 +19,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use rustix::fs::{FileType, FsWord, Mode, OFlags};
-use rustix::process::{Resource, getrlimit};
 
 use super::attr::{self, Attr};
 use super::handle::Opens;
@@ -28,6 +27,7 @@ pub(crate) use super::number::{NodeId, ROOT, VIRTUAL};
 use super::observer::FileKey;
 use super::probe::FUSE_MAGIC;
 use super::sys::{self, StoreHandle};
+use crate::descriptors;
 
 /// SOURCE's own device in keys and identities, which outlive a reboot: most filesystems then have another number.
 const HOME: u64 = 0;
@@ -84,7 +84,6 @@ pub(crate) struct Inodes {
     home: u64,
     pub(crate) numbers: Numbers,
     held: Mutex<VecDeque<Weak<Node>>>,
-    limit: usize,
     forgotten: Mutex<Forgotten>,
 }
 
@@ -101,8 +100,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Inodes {
-    /// A table over the opened SOURCE that holds at most `limit` descriptors for inodes, and at most half of those the process may have.
-    pub(crate) fn new(source: OwnedFd, limit: usize) -> io::Result<Self> {
+    /// A table over the opened SOURCE.
+    pub(crate) fn new(source: OwnedFd) -> io::Result<Self> {
         let mount = rustix::fs::openat(
             &source,
             ".",
@@ -131,7 +130,6 @@ impl Inodes {
             home,
             numbers: Numbers::new(stat.key),
             held: Mutex::new(VecDeque::new()),
-            limit: limit.max(16),
             forgotten: Mutex::new(Forgotten::default()),
         })
     }
@@ -371,8 +369,7 @@ impl Inodes {
 
     /// Counts a newly held descriptor and gives up the one longest unused.
     fn admit(&self, node: &Arc<Node>) {
-        // Asked each time: the allowance can be lowered while the mount lives (prlimit).
-        let limit = self.limit.min(allowed());
+        let limit = descriptors::for_inodes();
         let mut held = lock(&self.held);
         held.push_back(Arc::downgrade(node));
         let mut spared = 0;
@@ -469,15 +466,9 @@ impl Node {
 }
 
 /// An O_PATH descriptor of `name` in `dir`, itself if it is a symlink.
-pub(crate) fn open_path(dir: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+pub(crate) fn open_path(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
-}
-
-/// Descriptors that inodes may hold: half of what the process may have.
-fn allowed() -> usize {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit / 2).unwrap_or(usize::MAX)
 }
 
 pub(crate) fn stale() -> io::Error {

@@ -147,7 +147,7 @@ impl Vfs {
         let (to_dir, to_fd) = self.place(to, new_name)?;
         let observer = self.observer()?;
         let rename = self.moves.begin();
-        let moved = self.inodes.stat_at(&*from_fd, name)?;
+        let moved = self.inodes.stat_at(&from_fd, name)?;
         // Held until it is told that it is gone: its number is not given out again before.
         let held = open_path(&to_fd, new_name).ok();
         let target = held.as_ref().and_then(|fd| self.inodes.stat(fd).ok());

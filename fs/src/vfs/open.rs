@@ -21,6 +21,7 @@ use super::handle::{Handle, Open, Register, Token, Way};
 use super::inode::{Node, NodeId, lock, open_path, stale};
 use super::observer::{Access, Caller, HandleId, Opened};
 use super::sys;
+use crate::descriptors::Own;
 
 /// The kernel's `__FMODE_EXEC`, set in the flags of an open by execve(2).
 const FMODE_EXEC: i32 = 0x20;
@@ -102,7 +103,7 @@ impl Vfs {
         };
         // Not under the lock: both wait for leases that others may have.
         let prepared = match &way {
-            Way::Inline => reopen(&*fd, flags, caller).map(Some),
+            Way::Inline => self.own(&*fd, flags, caller).map(Some),
             Way::Passthrough(_) => rehearse(&*fd, flags, access, caller).map(|()| None),
         };
         let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
@@ -124,6 +125,9 @@ impl Vfs {
         self.not_hidden(&dir, name)?;
         let dir_fd = self.inodes.fd(&dir)?;
         let passthrough = self.passthrough();
+        // Before anything is made.
+        let lent = (!passthrough).then(|| self.descriptors.lend());
+        let lent = lent.transpose()?;
         let how = if passthrough {
             // The same way as the kernel will: see `rehearse`.
             OFlags::RDONLY | (OFlags::from_bits_retain(flags as u32) & OFlags::DIRECT)
@@ -147,10 +151,9 @@ impl Vfs {
             truncate: true,
             ..access_of(flags)
         };
-        let (anchor, backing) = if passthrough {
-            (file, None)
-        } else {
-            (open_again(&file, OFlags::PATH)?, Some(file))
+        let (anchor, backing) = match lent {
+            None => (file, None),
+            Some(lent) => (open_again(&file, OFlags::PATH)?, Some(lent.own(file))),
         };
         let node = self.inodes.enter(parent, name, anchor, &stat);
         drop(looking);
@@ -170,7 +173,7 @@ impl Vfs {
         (access, flags): (Access, i32),
         caller: Caller,
         stat: &Attr,
-        backing: Option<OwnedFd>,
+        backing: Option<Own>,
         register: &dyn Register,
     ) -> io::Result<OpenReply> {
         let fd = self.inodes.fd(node)?;
@@ -184,7 +187,7 @@ impl Vfs {
             way
         };
         let prepared = match (&way, backing) {
-            (Way::Inline, None) => reopen(&*fd, flags, caller).map(Some),
+            (Way::Inline, None) => self.own(&*fd, flags, caller).map(Some),
             (_, backing) => Ok(backing),
         };
         let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
@@ -193,6 +196,12 @@ impl Vfs {
             ..stat.identity()
         };
         self.tell_opened(Arc::clone(node), access, caller, &nothing, way, backing)
+    }
+
+    /// A description of the daemon's own for an inline handle.
+    fn own(&self, fd: impl AsFd, flags: i32, caller: Caller) -> io::Result<Own> {
+        let lent = self.descriptors.lend()?;
+        Ok(lent.own(reopen(fd, flags, caller)?))
     }
 
     /// How this inode's bytes move: as they already do, else as decided for the mount, else by the daemon.
@@ -228,7 +237,7 @@ impl Vfs {
         caller: Caller,
         before: &FileIdentity,
         way: Way,
-        backing: Option<OwnedFd>,
+        backing: Option<Own>,
     ) -> io::Result<OpenReply> {
         let id = self.handles.next();
         node.opened.store(true, Ordering::Relaxed);
@@ -327,7 +336,7 @@ impl Vfs {
     }
 }
 
-/// A description of the daemon's own for an inline handle.
+/// Opens the backing file of an inline handle.
 fn reopen(fd: impl AsFd, flags: i32, caller: Caller) -> io::Result<OwnedFd> {
     let _as = As::changer(caller);
     let asked = OFlags::from_bits_retain(flags as u32);
@@ -362,9 +371,13 @@ pub(crate) fn open_again(fd: impl AsFd, flags: OFlags) -> io::Result<OwnedFd> {
 }
 
 /// Closes a duplicate: network stores report failed writes at close.
-fn close_copy(file: &OwnedFd) -> io::Result<()> {
+fn close_copy(file: &Own) -> io::Result<()> {
     use std::os::fd::IntoRawFd;
-    let copy = rustix::io::fcntl_dupfd_cloexec(file, 0)?.into_raw_fd();
+    let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(file, 0) else {
+        // No descriptor to be had: the job's close is not what fails.
+        return Ok(());
+    };
+    let copy = copy.into_raw_fd();
     // SAFETY: the descriptor was made one line above and is given up here.
     if unsafe { libc::close(copy) } == 0 {
         return Ok(());
