@@ -9,6 +9,7 @@ use atlas_manifests::layout::NodeLock;
 
 use crate::caller::RunsMode;
 use crate::control::Handler;
+use crate::descriptors::most_open;
 use crate::engine::{Engine, StartOptions};
 use crate::failure::{Failure, shown};
 use crate::fuse;
@@ -16,6 +17,9 @@ use crate::mount::checks::Ground;
 use crate::mount::{Drained, Mounted, Parts, Plan, Writer};
 use crate::options::{Io, KernelFlags, MountOptions, Runs, Titles};
 use crate::vfs::{self, IoMode, Options, Vfs};
+
+/// Who can have fewer files open than this is told so.
+const ENOUGH_OPEN: usize = 4096;
 
 /// More digest workers than this only fight the job for cores.
 const MOST_WORKERS: usize = 8;
@@ -108,6 +112,11 @@ fn start_options(plan: Plan, vfs: &Vfs) -> Result<(StartOptions, (Ground, NodeLo
     } else {
         None
     };
+    let mut warnings = ground.warnings.clone();
+    warnings.extend(few_descriptors(&io));
+    for warning in warnings.iter().skip(ground.warnings.len()) {
+        tracing::warn!("{warning}");
+    }
     let options = StartOptions {
         layout: plan.ready.layout,
         node: plan.lock.node(),
@@ -136,9 +145,17 @@ fn start_options(plan: Plan, vfs: &Vfs) -> Result<(StartOptions, (Ground, NodeLo
         config,
         titles_withheld: plan.options.titles == Titles::None,
         sidecars,
-        warnings: ground.warnings.clone(),
+        warnings,
     };
     Ok((options, (ground, plan.lock)))
+}
+
+/// In inline mode each file that a job has open takes a descriptor of the daemon.
+fn few_descriptors(io: &vfs::IoDecision) -> Option<String> {
+    let most = most_open();
+    (io.mode == vfs::Mode::Inline && most < ENOUGH_OPEN).then(|| {
+        format!("the daemon's limit on descriptors leaves jobs {most} open files at a time, more are ENFILE: raise it (LimitNOFILE=, ulimit -Hn)")
+    })
 }
 
 /// A new name for a new life: random, so that no two lives of any machine share it.

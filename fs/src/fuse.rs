@@ -243,7 +243,12 @@ fn handle(fh: FileHandle) -> HandleId {
 }
 
 fn errno(e: &io::Error) -> Errno {
-    Errno::from_i32(e.raw_os_error().unwrap_or(libc::EIO))
+    Errno::from_i32(match e.raw_os_error() {
+        // The daemon's limit, not the caller's.
+        Some(libc::EMFILE) => libc::ENFILE,
+        Some(code) => code,
+        None => libc::EIO,
+    })
 }
 
 /// fuser takes one number for the node and for what stat shows; they differ only for the root.

@@ -6,6 +6,7 @@ pub mod caller;
 pub mod command;
 pub mod config;
 pub mod control;
+mod descriptors;
 pub mod digest;
 pub mod engine;
 pub mod failure;

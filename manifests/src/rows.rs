@@ -11,11 +11,11 @@ use crate::vocabulary::{Closed, Confined, Cut, Grade, Kind, Quiet, RunHow, State
 /// What identifies the content of a backing file, while nobody writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileIdentity {
-    /// Device number.
+    /// Device number; 0 is SOURCE's own, whatever number it has today.
     pub dev: u64,
     /// Inode number.
     pub ino: u64,
-    /// Birth time in ns since 1970: tells a reused inode number from the old one. 0 where the store has none.
+    /// Birth time in ns since 1970: tells a reused inode number from the old one. 0 where the store has none that stays.
     #[serde(with = "nanoseconds")]
     pub born: i128,
     /// Bytes.

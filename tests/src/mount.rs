@@ -130,6 +130,14 @@ impl Lab {
         Some(lab)
     }
 
+    /// The store of the data is unmounted and mounted again, as by a reboot.
+    pub fn reboot(&mut self) {
+        let nothing = File::open("/").expect("there is a root");
+        drop(std::mem::replace(&mut self.source, nothing));
+        self.store.as_mut().expect("a store of its own").again();
+        self.source = File::open(self.source()).expect("own directory");
+    }
+
     fn at(dir: TempDir) -> Self {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("own directory");
         for name in ["data", "mnt", "scratch"] {

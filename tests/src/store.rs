@@ -36,7 +36,8 @@ pub enum Store {
 pub struct Mounted {
     /// The last one first.
     points: Vec<PathBuf>,
-    image: Option<PathBuf>,
+    /// Of a loop device, and its filesystem's type.
+    image: Option<(PathBuf, &'static str)>,
 }
 
 impl Store {
@@ -86,6 +87,17 @@ impl Mounted {
             image: None,
         }
     }
+
+    /// Unmounts what is on a loop device and mounts it again, with something else mounted in between: as after a reboot.
+    pub fn again(&mut self) {
+        let (image, kind) = self.image.as_ref().expect("it is on a loop device");
+        let at = self.points.first().expect("it is mounted").clone();
+        unmount(&at, UnmountFlags::empty()).expect("nobody uses it");
+        let between = image.with_extension("between");
+        sandbox::small_disk(&between, 1 << 20);
+        mount_loop(image, kind, &at).expect("it was mounted before");
+        self.points.push(between);
+    }
 }
 
 impl Drop for Mounted {
@@ -93,7 +105,7 @@ impl Drop for Mounted {
         for point in &self.points {
             let _ = unmount(point, UnmountFlags::DETACH);
         }
-        if let Some(image) = &self.image {
+        if let Some((image, _)) = &self.image {
             let _ = fs::remove_file(image);
         }
     }
@@ -110,17 +122,26 @@ fn run(program: &str, args: &[&str], paths: &[&Path]) -> Result<(), String> {
 }
 
 /// The kernel frees the device when it is unmounted.
-fn on_a_loop(at: &Path, room: &Path, kind: &str, options: &[&str]) -> Result<Mounted, String> {
+fn on_a_loop(
+    at: &Path,
+    room: &Path,
+    kind: &'static str,
+    options: &[&str],
+) -> Result<Mounted, String> {
     let image = room.join("image");
     let file = File::create(&image).map_err(|e| e.to_string())?;
     // XFS is not made smaller than 300 MiB. Nearly all of it is a hole.
     file.set_len(512 << 20).map_err(|e| e.to_string())?;
     run(&format!("mkfs.{kind}"), options, &[&image])?;
-    run("mount", &["-o", "loop", "-t", kind], &[&image, at])?;
+    mount_loop(&image, kind, at)?;
     Ok(Mounted {
         points: vec![at.to_owned()],
-        image: Some(image),
+        image: Some((image, kind)),
     })
+}
+
+fn mount_loop(image: &Path, kind: &str, at: &Path) -> Result<(), String> {
+    run("mount", &["-o", "loop", "-t", kind], &[image, at])
 }
 
 /// The jobs' own.

@@ -6,9 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::process::Command;
 
-use atlas_tests::lineage::names;
-use atlas_tests::{Io, Job, Lab, Mount, Options, Store, User, both, files};
-use rustix::mount::{MountFlags, mount_remount};
+use atlas_tests::{Io, Lab, Mount, Options, Store, both, files};
 
 /// Reads through a map, and writes through one that outlives its descriptor.
 const MAPPED: &str = r"
@@ -372,117 +370,9 @@ fn subvolumes(io: Io) {
     assert_eq!(mount.status()["behind"], 0);
 }
 
-const TRIED: &str = r"
-import errno, os
-def tried(name, what):
-    try:
-        what()
-        print(name, 'ok')
-    except OSError as e:
-        print(name, errno.errorcode[e.errno])
-";
-
-/// Tries everything that changes something, and says with what it failed.
-const TRY_ALL: &str = r"
-tried('create', lambda: os.open('new', os.O_WRONLY | os.O_CREAT))
-tried('exclusive', lambda: os.open('new', os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-tried('write', lambda: os.open('one', os.O_WRONLY))
-tried('append', lambda: os.open('one', os.O_WRONLY | os.O_APPEND))
-tried('empty', lambda: os.open('one', os.O_WRONLY | os.O_TRUNC))
-tried('empty unread', lambda: os.open('one', os.O_RDONLY | os.O_TRUNC))
-tried('existing', lambda: os.open('one', os.O_RDWR | os.O_CREAT))
-tried('truncate', lambda: os.truncate('one', 1))
-tried('mkdir', lambda: os.mkdir('d'))
-tried('mkfifo', lambda: os.mkfifo('p'))
-tried('symlink', lambda: os.symlink('one', 's'))
-tried('link', lambda: os.link('one', 'l'))
-tried('rename', lambda: os.rename('one', 'two'))
-tried('unlink', lambda: os.unlink('one'))
-tried('rmdir', lambda: os.rmdir('dir'))
-tried('chmod', lambda: os.chmod('one', 0o600))
-tried('chown', lambda: os.chown('one', -1, 65534))
-tried('times', lambda: os.utime('one'))
-tried('attribute', lambda: os.setxattr('one', 'user.note', b'x'))
-print(len(open('one', 'rb').read()))
-";
-
-/// `one` cannot be changed, `log` can only grow, `run` is running.
-const REFUSED: &str = r"
-tried('write', lambda: os.open('one', os.O_WRONLY))
-tried('both', lambda: os.open('one', os.O_RDWR))
-tried('append', lambda: os.open('one', os.O_WRONLY | os.O_APPEND))
-tried('empty', lambda: os.open('one', os.O_WRONLY | os.O_TRUNC))
-tried('truncate', lambda: os.truncate('one', 1))
-tried('unlink', lambda: os.unlink('one'))
-tried('rename', lambda: os.rename('one', 'two'))
-tried('link', lambda: os.link('one', 'two'))
-tried('chmod', lambda: os.chmod('one', 0o600))
-tried('read', lambda: os.open('one', os.O_RDONLY))
-tried('log write', lambda: os.open('log', os.O_WRONLY))
-tried('log append', lambda: os.open('log', os.O_WRONLY | os.O_APPEND))
-tried('log empty', lambda: os.open('log', os.O_WRONLY | os.O_TRUNC))
-tried('log truncate', lambda: os.truncate('log', 1))
-tried('run', lambda: os.open('run', os.O_WRONLY))
-tried('run both', lambda: os.open('run', os.O_RDWR))
-tried('run truncate', lambda: os.truncate('run', 1))
-";
-
 both! {
     /// Two files of one number must not be one: the digest of the one would stand in the proof of the other.
     fn files_of_two_subvolumes_with_one_number_are_not_mixed_up(io) {
         subvolumes(io);
-    }
-
-    /// The kernel calls it EIO when it cannot open the backing file itself.
-    fn what_the_store_refuses_to_open_is_refused_with_its_own_error(io) {
-        let lab = lab(Store::Tmpfs).expect("memory is always there");
-        let mount = lab.mount(Options::new(io));
-        mount.sh("cat in > one; cat in > log; cp /bin/sleep run; mkdir dir").ok();
-        mount.sync();
-        let attribute = |how: &str, name: &str| {
-            let done = Command::new("chattr").arg(how).arg(lab.behind(name)).status();
-            assert!(done.unwrap().success(), "chattr {how}");
-        };
-        attribute("+i", "one");
-        attribute("+a", "log");
-        let all = format!("{TRIED}{REFUSED}");
-        let running = Command::new(lab.behind("run")).arg("60").spawn();
-        let there = Job::new(&lab.source(), &lab.scratch(), &["python", "-c", &all]).by(User::Root).ok();
-        let here = mount.python(&all).by(User::Root).ok();
-        running.unwrap().kill().unwrap();
-        attribute("-i", "one");
-        attribute("-a", "log");
-        assert_eq!(here.stdout, there.stdout, "{}", here.stderr);
-        assert!(here.stdout.contains("write EPERM") && here.stdout.contains("run ETXTBSY"), "{}", here.stdout);
-        mount.sync();
-        mount.ctl(&["verify", "one", "log", "run"]).expect(0);
-    }
-
-    /// A disk that becomes read-only under the mount (the usual end of one that fails): the same errors as without Atlas, what was sealed
-    /// stays sealed, and all goes on when it can be written again.
-    fn a_store_that_becomes_read_only_says_so_and_takes_nothing_back(io) {
-        let lab = lab(Store::Tmpfs).expect("memory is always there");
-        let state = lab.scratch().join("state");
-        let flags = ["--state", state.to_str().unwrap()];
-        let mount = lab.mount(flags.into_iter().fold(Options::new(io), Options::flag));
-        mount.sh("cat in > one; mkdir dir").ok();
-        mount.sync();
-        let remount = |flags| mount_remount(lab.source(), MountFlags::BIND | flags, "").unwrap();
-        remount(MountFlags::RDONLY);
-        let all = format!("{TRIED}{TRY_ALL}");
-        let natively = Job::new(&lab.source(), &lab.scratch(), &["python", "-c", &all]).ok();
-        let here = mount.python(&all).ok();
-        assert_eq!(here.stdout, natively.stdout, "{}", here.stderr);
-        assert!(here.stdout.contains("create EROFS"), "{}", here.stdout);
-        mount.sync();
-        mount.await_state("one", "sealed");
-        mount.verify("one", 0);
-        remount(MountFlags::empty());
-        mount.sh("cat one other > two").ok();
-        mount.sync();
-        mount.verify("two", 0);
-        assert_eq!(mount.lineage("two").inputs(), names(["one", "other"]));
-        let status = mount.status();
-        assert_eq!((&status["open"], &status["pending"]), (&0.into(), &0.into()));
     }
 }

@@ -1,4 +1,4 @@
-//! The proof that nobody can write a file: a read lease on it, and its identity. Not what is done when the proof cannot be had: see `work`.
+//! The proof that nobody can write a file: a read lease on it. Not what is done when the proof cannot be had: see `work`.
 //!
 //! The kernel grants `F_SETLEASE F_RDLCK` only while no description of the inode is open for writing, which includes every shared writable
 //! mapping, and lets no writer in before the lease is given up, or 45 s (`/proc/sys/fs/lease-break-time`) have passed. fcntl(2).
@@ -11,10 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
 
-use atlas_manifests::rows::FileIdentity;
 use rustix::io::Errno;
-
-use crate::vfs::attr;
 
 /// What the kernel says to a request for a read lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +31,6 @@ pub fn leases(file: &File) -> Leases {
         give_up(file);
     }
     answer
-}
-
-/// What identifies the content of an open file.
-pub fn identity_of(file: &File) -> io::Result<FileIdentity> {
-    Ok(attr::stat(file)?.identity())
 }
 
 /// Takes a read lease. It belongs to the open file description and ends with it, if `give_up` does not end it before.

@@ -14,7 +14,7 @@ use atlas_manifests::rows::FileIdentity;
 use rustix::fs::ioctl_ficlone;
 use rustix::io::Errno;
 
-use super::quiet::{self, Leases, identity_of};
+use super::quiet::{self, Leases};
 use super::running::Running;
 use super::work::same_bytes;
 use crate::vfs::observer::{Backing, FileKey};
@@ -182,7 +182,7 @@ fn copy(backing: &dyn Backing, request: &Request) -> io::Result<Option<(File, Fi
     if running.lease(&file) != Some(Leases::Given) {
         return none("somebody could still write it, or it would come too late");
     }
-    let of = identity_of(&file)?;
+    let of = backing.identity_of(&file)?;
     if expect.is_some_and(|expect| !same_bytes(&expect, &of)) {
         return none("it has changed since it was closed");
     }

@@ -10,7 +10,7 @@ use atlas_manifests::rows::FileIdentity;
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use super::quiet::identity_of;
+use crate::vfs::attr;
 use crate::vfs::observer::{Backing, FileKey};
 
 /// A directory on the disk and, where there is one, on a tmpfs.
@@ -40,7 +40,7 @@ impl Backing for Names {
     }
 
     fn identity(&self, file: FileKey) -> io::Result<FileIdentity> {
-        identity_of(&self.open_read(file)?)
+        self.identity_of(&self.open_read(file)?)
     }
 
     fn open_path(&self, path: &Path) -> io::Result<File> {
@@ -48,8 +48,12 @@ impl Backing for Names {
     }
 
     fn key_of(&self, file: &File) -> io::Result<FileKey> {
-        let FileIdentity { dev, ino, born, .. } = identity_of(file)?;
+        let FileIdentity { dev, ino, born, .. } = self.identity_of(file)?;
         Ok(FileKey { dev, ino, born })
+    }
+
+    fn identity_of(&self, file: &File) -> io::Result<FileIdentity> {
+        Ok(attr::stat(file)?.identity())
     }
 
     fn source(&self) -> PathBuf {

@@ -143,7 +143,7 @@ fn a_rename_during_the_digest_does_not_supersede_the_version() {
         .key_of(&File::open(dir.path().join("model")).unwrap());
     assert_eq!(now.unwrap(), file);
     let opened = File::open(dir.path().join("model")).unwrap();
-    assert_eq!(identity, quiet::identity_of(&opened).unwrap());
+    assert_eq!(identity, lab.names.identity_of(&opened).unwrap());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use atlas_manifests::vocabulary::Quiet;
 use rustix::io::Errno;
 
 use super::pass::{Content, Pass};
-use super::quiet::{self, Leases, identity_of};
+use super::quiet::{self, Leases};
 use super::running::Running;
 use super::watch::{Inode, Since, Watch};
 use super::{ContentTree, HEAD, Job, Outcome, Snapshot, TreeError};
@@ -142,7 +142,7 @@ impl Worker<'_> {
         };
         let result = self.attempt(task, running, &file);
         running.give_up();
-        let after = result.unwrap_or_else(|stop| stopped(task, &file, stop));
+        let after = result.unwrap_or_else(|stop| self.stopped(task, &file, stop));
         if matches!(after, After::Over(_)) {
             self.unwatch(task.watched(), &file);
         }
@@ -153,7 +153,7 @@ impl Worker<'_> {
     fn read_snapshot(&self, task: &mut Task, running: &Running, snapshot: &Snapshot) -> After {
         match self.read(task, running, &snapshot.file, &snapshot.of, &mut false) {
             Ok(content) => After::Over(done(task.ticket, content, true, snapshot.of)),
-            Err(stop) => stopped(task, &snapshot.file, stop),
+            Err(stop) => self.stopped(task, &snapshot.file, stop),
         }
     }
 
@@ -181,7 +181,7 @@ impl Worker<'_> {
                 self.unwatch(watched.map(|since| since.inode), file);
             }
         }
-        let before = identity_of(file)?;
+        let before = self.backing.identity_of(file)?;
         let ticket = task.ticket;
         if task.is_other(&before) {
             if task.refused && task.held.is_none() {
@@ -201,7 +201,7 @@ impl Worker<'_> {
             }
             other => other?,
         };
-        let identity = identity_of(file)?;
+        let identity = self.backing.identity_of(file)?;
         // In this order: a lease that still stands now stood while the identity was taken.
         if proven && !quiet::holds(file) {
             proven = false;
@@ -248,7 +248,7 @@ impl Worker<'_> {
         if held.digested.is_some() || held.since.elapsed() < self.patience {
             return Ok(After::Park(None));
         }
-        let before = identity_of(file)?;
+        let before = self.backing.identity_of(file)?;
         if task.is_other(&before) {
             return Ok(After::Over(Outcome::Changed {
                 ticket,
@@ -259,7 +259,7 @@ impl Worker<'_> {
         let written = watched
             .zip(self.watch)
             .is_some_and(|(since, watch)| watch.modified(since));
-        let identity = identity_of(file)?;
+        let identity = self.backing.identity_of(file)?;
         if written || !same_bytes(&identity, &before) {
             return Ok(After::Over(Outcome::Changed { ticket, identity }));
         }
@@ -317,12 +317,29 @@ impl Worker<'_> {
                 pass.lead(&mut go_on)?
             }
         };
-        if file.read_at(&mut [0], before.size)? > 0 && identity_of(file)?.size == before.size {
+        if file.read_at(&mut [0], before.size)? > 0
+            && self.backing.identity_of(file)?.size == before.size
+        {
             return Err(Stop::Read(io::Error::other(
                 "it has more bytes than its length says (made up as it is read, as in /proc?)",
             )));
         }
         Ok(content)
+    }
+
+    fn stopped(&self, task: &Task, file: &File, stop: Stop) -> After {
+        let ticket = task.ticket;
+        let changed = || match self.backing.identity_of(file) {
+            Ok(identity) => Outcome::Changed { ticket, identity },
+            Err(e) => unreadable(ticket, &e),
+        };
+        match stop {
+            Stop::Cancelled => After::Over(changed()),
+            Stop::Broken => After::Again,
+            Stop::Read(e) if e.kind() == io::ErrorKind::UnexpectedEof => After::Over(changed()),
+            Stop::Read(e) => After::Over(unreadable(ticket, &e)),
+            Stop::Differs(e) => After::Over(failed(ticket, &e)),
+        }
     }
 }
 
@@ -338,21 +355,6 @@ fn hold(task: &mut Task, watched: Option<Inode>) -> After {
     After::Park(Some(Outcome::Held {
         ticket: task.ticket,
     }))
-}
-
-fn stopped(task: &Task, file: &File, stop: Stop) -> After {
-    let ticket = task.ticket;
-    let changed = || match identity_of(file) {
-        Ok(identity) => Outcome::Changed { ticket, identity },
-        Err(e) => unreadable(ticket, &e),
-    };
-    match stop {
-        Stop::Cancelled => After::Over(changed()),
-        Stop::Broken => After::Again,
-        Stop::Read(e) if e.kind() == io::ErrorKind::UnexpectedEof => After::Over(changed()),
-        Stop::Read(e) => After::Over(unreadable(ticket, &e)),
-        Stop::Differs(e) => After::Over(failed(ticket, &e)),
-    }
 }
 
 fn finish(

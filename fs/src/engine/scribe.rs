@@ -26,6 +26,7 @@ use super::register::Registration;
 use super::sets::Sets;
 use super::statement::{Frame, Worded, registered, state};
 use super::{Engine, Work};
+use crate::descriptors;
 use crate::ledger::{Plan, Ticket};
 
 /// Work committed together at most.
@@ -333,7 +334,7 @@ impl Scribe {
         })
     }
 
-    /// Puts everything on disk with one sync. What cannot be stored is parked, and nobody is told that it is sealed.
+    /// Puts everything on disk with one sync, if there are descriptors enough. What cannot be stored is parked, and nobody is told that it is sealed.
     fn store(&mut self, engine: &Engine, signed: &mut Vec<Signed>) -> Vec<Signed> {
         if signed.is_empty() {
             return Vec::new();
@@ -342,7 +343,9 @@ impl Scribe {
             .iter()
             .flat_map(|s| s.objects.iter().cloned())
             .collect();
-        match self.store.put_many(&objects) {
+        // In order: what a manifest commits to comes before it.
+        let mut parts = objects.chunks(descriptors::for_seals());
+        match parts.try_for_each(|part| self.store.put_many(part)) {
             Ok(()) => {
                 engine.storing(None);
                 std::mem::take(signed)

@@ -8,7 +8,7 @@ use std::thread;
 
 use atlas_manifests::layout::Layout;
 use rustix::fs::Mode;
-use rustix::process::Resource;
+use rustix::process::{Resource, Rlimit};
 
 use super::checks::{Ground, examine, taken};
 use super::daemon::{Role, Server, split};
@@ -19,6 +19,9 @@ use super::{Parts, Plan, log, notify, signals};
 use crate::control::{serve, socket_path};
 use crate::failure::{Failure, shown};
 use crate::options::MountOptions;
+
+/// What no mount has files for; the kernel allows no process more unless told so (`fs.nr_open`).
+const DESCRIPTORS: u64 = 1 << 20;
 
 /// Mounts. In the background it returns when the mount answers, in the foreground when it has ended.
 ///
@@ -168,12 +171,20 @@ fn live(
 }
 
 /// As many descriptors as may be had: in inline mode each open file of a job is one of the daemon's. The soft limit is low for programs that
-/// use select(2), which this one does not.
+/// use select(2), which this one does not; the hard one is raised with CAP_SYS_RESOURCE only.
 fn raise_descriptors() {
-    let mut limit = rustix::process::getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
+    let now = rustix::process::getrlimit(Resource::Nofile);
+    let most = now.maximum.map(|most| most.max(DESCRIPTORS));
+    for maximum in [most, now.maximum] {
+        let limit = Rlimit {
+            current: maximum,
+            maximum,
+        };
+        if rustix::process::setrlimit(Resource::Nofile, limit).is_ok() {
+            return;
+        }
+    }
     // With fewer it works too, for fewer files at a time.
-    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
 }
 
 /// The exit code of a server whose failure the waiting process has said, or the failure.

@@ -89,7 +89,7 @@ pub(crate) fn stat(fd: impl AsFd) -> io::Result<Attr> {
 }
 
 /// statx of a name in a directory, of the name itself if it is a symlink.
-pub(crate) fn stat_at(dir: &OwnedFd, name: &OsStr) -> io::Result<Attr> {
+pub(super) fn stat_at(dir: &OwnedFd, name: &OsStr) -> io::Result<Attr> {
     let s = rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, WANTED)?;
     Attr::of(&s, || open_path(dir, name))
 }
@@ -187,7 +187,7 @@ impl Vfs {
     }
 
     pub(crate) fn show(&self, node: &Arc<Node>) -> io::Result<Shown> {
-        let attr = stat(&*self.inodes.fd(node)?)?;
+        let attr = self.inodes.stat(&*self.inodes.fd(node)?)?;
         Ok(self.shown(node, attr))
     }
 
@@ -219,7 +219,7 @@ impl Vfs {
             let open = handle.and_then(|h| self.handles.file(h).ok());
             self.resize(&node, open.as_deref(), size, caller)?;
         }
-        let before = stat(&*fd)?;
+        let before = self.inodes.stat(&*fd)?;
         self.restating(&before, &*fd, || change(&fd, changes))?;
         self.show(&node)
     }
@@ -237,7 +237,8 @@ impl Vfs {
         let observer = self.observer()?;
         observer.before_restating(before.key);
         let changed = change();
-        let now = stat(fd).map_or(before.identity(), |now| now.identity());
+        let now = self.inodes.stat(fd);
+        let now = now.map_or(before.identity(), |now| now.identity());
         observer.restated(before.key, &before.identity(), &now);
         changed
     }
@@ -245,11 +246,11 @@ impl Vfs {
     /// A file of an overlay is about to be changed, and is copied up if it has not been yet. Where that makes another inode of it (its
     /// layers lie on several filesystems), the kernel shall look again, ESTALE, and change that one.
     pub(crate) fn copy_up(&self, node: &Node, fd: &OwnedFd, before: &Attr) -> io::Result<()> {
-        if birth::stays(before.key.dev, || Ok(fd))? {
+        if !birth::is_overlay(fd)? {
             return Ok(());
         }
         self.restating(before, fd, || open_again(fd, OFlags::WRONLY).map(drop))?;
-        if stat(fd)?.key == node.key {
+        if self.inodes.stat(fd)?.key == node.key {
             Ok(())
         } else {
             Err(stale())
@@ -267,7 +268,7 @@ impl Vfs {
         let regular = node.kind == FileType::RegularFile;
         if regular {
             self.observer()?.before_change(node.key);
-            self.copy_up(node, &fd, &stat(&*fd)?)?;
+            self.copy_up(node, &fd, &self.inodes.stat(&*fd)?)?;
         }
         {
             let _as = As::changer(caller);

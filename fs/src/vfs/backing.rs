@@ -9,7 +9,6 @@ use std::sync::Arc;
 use atlas_manifests::rows::FileIdentity;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::attr;
 use super::core::Vfs;
 use super::inode::{lock, stale};
 use super::observer::{Backing, FileKey};
@@ -35,7 +34,7 @@ impl Backing for Vfs {
     }
 
     fn identity(&self, file: FileKey) -> io::Result<FileIdentity> {
-        let now = attr::stat(&*self.anchor(file)?)?;
+        let now = self.inodes.stat(&*self.anchor(file)?)?;
         if now.key != file {
             return Err(stale());
         }
@@ -80,7 +79,7 @@ impl Backing for Vfs {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let root = self.inodes.root_fd();
         let fd = rustix::fs::openat2(&**root, &below, flags, Mode::empty(), resolve)?;
-        let stat = attr::stat(&fd)?;
+        let stat = self.inodes.stat(&fd)?;
         if stat.is_file() {
             // Whoever asks by path goes on by key, perhaps much later.
             self.inodes.found(fd.try_clone()?, &stat, &below);
@@ -89,7 +88,11 @@ impl Backing for Vfs {
     }
 
     fn key_of(&self, file: &File) -> io::Result<FileKey> {
-        Ok(attr::stat(file)?.key)
+        Ok(self.inodes.stat(file)?.key)
+    }
+
+    fn identity_of(&self, file: &File) -> io::Result<FileIdentity> {
+        Ok(self.inodes.stat(file)?.identity())
     }
 
     fn source(&self) -> PathBuf {

@@ -24,9 +24,14 @@ pub(super) fn stays<F: AsFd>(
     if let Some(stays) = known {
         return Ok(stays);
     }
-    let stays = rustix::fs::fstatfs(open()?)?.f_type != OVERLAY;
+    let stays = !is_overlay(open()?)?;
     KNOWN.with_borrow_mut(|all| all.push((device, stays)));
     Ok(stays)
+}
+
+/// Whether an inode lies on an overlay.
+pub(super) fn is_overlay(fd: impl AsFd) -> io::Result<bool> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type == OVERLAY)
 }
 
 #[cfg(test)]

@@ -21,12 +21,10 @@ use super::options::{IoDecision, IoMode, Mode, Options};
 use super::probe;
 use super::virtual_files::VirtualNodes;
 use super::workers::Workers;
+use crate::descriptors::Descriptors;
 
 /// How long the kernel may believe names and attributes: what happens behind the mount shows after this.
 pub(crate) const TTL: Duration = Duration::from_secs(1);
-
-/// More descriptors than this are not held for inodes: the next ones would only be reached faster by a hair.
-const ANCHORS: usize = 16_384;
 
 /// An open file of the mount, for "who holds it".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +59,7 @@ pub struct Vfs {
     pub(crate) inodes: Inodes,
     pub(crate) moves: Moves,
     pub(crate) handles: Handles,
+    pub(crate) descriptors: Descriptors,
     pub(crate) virtuals: VirtualNodes,
     /// For work on the store that may take long.
     pub(crate) workers: Workers,
@@ -119,9 +118,10 @@ impl Vfs {
             n => n,
         };
         Ok(Arc::new(Self {
-            inodes: Inodes::new(source, ANCHORS)?,
+            inodes: Inodes::new(source)?,
             moves: Moves::default(),
             handles: Handles::new(),
+            descriptors: Descriptors::default(),
             virtuals: VirtualNodes::new(),
             workers: Workers::new(),
             askers: Workers::new(),

@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::{FileType, Mode, OFlags, RawDir, SeekFrom};
 
-use super::attr::{self, Attr, Shown, Time};
+use super::attr::{Attr, Shown, Time};
 use super::core::{TTL, Vfs};
 use super::handle::Open;
 use super::inode::{Node, NodeId, lock, open_path};
 use super::observer::{FileKey, HandleId};
 use super::virtual_files::{self, is_virtual};
+use crate::descriptors::Own;
 
 /// Bytes of entries read from the store at a time.
 const BUFFER: usize = 32 * 1024;
@@ -24,7 +24,7 @@ const BUFFER: usize = 32 * 1024;
 #[derive(Debug)]
 pub(crate) struct DirHandle {
     node: Arc<Node>,
-    fd: OwnedFd,
+    fd: Own,
     state: Mutex<Reading>,
 }
 
@@ -54,11 +54,12 @@ impl Vfs {
         }
         let node = self.inodes.node(id)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let lent = self.descriptors.lend()?;
         let fd = rustix::fs::openat(&*self.inodes.fd(&node)?, ".", flags, Mode::empty())?;
         let handle = self.handles.next();
         let dir = DirHandle {
             node,
-            fd,
+            fd: lent.own(fd),
             state: Mutex::default(),
         };
         self.handles.insert(handle, Open::Dir(Arc::new(dir)));
@@ -119,7 +120,7 @@ impl Vfs {
             let Ok(fd) = open_path(&dir.fd, &entry.name) else {
                 return false; // It went away meanwhile.
             };
-            let Ok(stat) = attr::stat(&fd) else {
+            let Ok(stat) = self.inodes.stat(&fd) else {
                 return false;
             };
             let node = self.inodes.enter(dir.node.id, &entry.name, fd, &stat);

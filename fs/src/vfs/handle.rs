@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,6 +13,7 @@ use super::dir::DirHandle;
 use super::inode::Node;
 use super::observer::{Access, Caller, HandleId};
 use super::virtual_files::VirtualHandle;
+use crate::descriptors::Own;
 
 /// A backing file registered with the kernel; it is registered as long as one of these lives.
 #[derive(Clone)]
@@ -81,7 +82,7 @@ pub(crate) struct Handle {
     pub(crate) access: Access,
     pub(crate) opener: Caller,
     /// Inline only: in passthrough the daemon holds no description, so that a lease tells whether any job does.
-    pub(crate) backing: Option<OwnedFd>,
+    pub(crate) backing: Option<Own>,
 }
 
 /// What a handle number stands for.

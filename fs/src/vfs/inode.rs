@@ -1,6 +1,6 @@
 //! The inodes the kernel knows: their identity, their last known names, and how to reach them again. Not the open files.
 //!
-//! There may be far more of them than descriptors. A fresh inode is held by an O_PATH descriptor; when more than `limit` are held, the ones
+//! There may be far more of them than descriptors. A fresh inode is held by an O_PATH descriptor; when more are held than there are for them, the ones
 //! longest unused are turned into file handles of the store, which cost no descriptor and survive renames. Where the store or the user has no
 //! such handles (or for filesystems mounted below SOURCE) descriptors stay until the limit, and then the inode is found by its name again,
 //! which only counts if device, inode number and birth time still agree.
@@ -11,7 +11,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -19,7 +19,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use rustix::fs::{FileType, FsWord, Mode, OFlags};
-use rustix::process::{Resource, getrlimit};
 
 use super::attr::{self, Attr};
 use super::handle::Opens;
@@ -28,6 +27,10 @@ pub(crate) use super::number::{NodeId, ROOT, VIRTUAL};
 use super::observer::FileKey;
 use super::probe::FUSE_MAGIC;
 use super::sys::{self, StoreHandle};
+use crate::descriptors;
+
+/// SOURCE's own device in keys and identities, which outlive a reboot: most filesystems then have another number.
+const HOME: u64 = 0;
 
 /// More names than these of one inode are not remembered.
 const NAMES: usize = 8;
@@ -77,9 +80,10 @@ pub(crate) struct Inodes {
     handles: bool,
     /// What statfs(2) says of SOURCE.
     kind: FsWord,
+    /// The device number of SOURCE, for as long as it stays mounted.
+    home: u64,
     pub(crate) numbers: Numbers,
     held: Mutex<VecDeque<Weak<Node>>>,
-    limit: usize,
     forgotten: Mutex<Forgotten>,
 }
 
@@ -96,15 +100,16 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Inodes {
-    /// A table over the opened SOURCE that holds at most `limit` descriptors for inodes, and at most half of those the process may have.
-    pub(crate) fn new(source: OwnedFd, limit: usize) -> io::Result<Self> {
+    /// A table over the opened SOURCE.
+    pub(crate) fn new(source: OwnedFd) -> io::Result<Self> {
         let mount = rustix::fs::openat(
             &source,
             ".",
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        let stat = attr::stat(&source)?;
+        let mut stat = attr::stat(&source)?;
+        let home = std::mem::replace(&mut stat.key.dev, HOME);
         // A FUSE store makes handles, but only finds those again that its own kernel side still caches.
         let kind = rustix::fs::fstatfs(&mount)?.f_type;
         let handles = kind != FUSE_MAGIC
@@ -122,11 +127,28 @@ impl Inodes {
             mount,
             handles,
             kind,
+            home,
             numbers: Numbers::new(stat.key),
             held: Mutex::new(VecDeque::new()),
-            limit: limit.max(16),
             forgotten: Mutex::new(Forgotten::default()),
         })
+    }
+
+    /// What is known of an open inode (O_PATH suffices).
+    pub(crate) fn stat(&self, fd: impl AsFd) -> io::Result<Attr> {
+        Ok(self.at_home(attr::stat(fd)?))
+    }
+
+    /// What is known of a name in a directory, of the name itself if it is a symlink.
+    pub(crate) fn stat_at(&self, dir: &OwnedFd, name: &OsStr) -> io::Result<Attr> {
+        Ok(self.at_home(attr::stat_at(dir, name)?))
+    }
+
+    fn at_home(&self, mut stat: Attr) -> Attr {
+        if stat.key.dev == self.home {
+            stat.key.dev = HOME;
+        }
+        stat
     }
 
     pub(crate) fn root_fd(&self) -> &Arc<OwnedFd> {
@@ -316,7 +338,7 @@ impl Inodes {
         let mut found = None;
         while let Some((wanted, name)) = below.pop() {
             let fd = open_path(&dir, &name)?;
-            if attr::stat(&fd)?.key != wanted.key {
+            if self.stat(&fd)?.key != wanted.key {
                 return Err(stale());
             }
             if below.is_empty() {
@@ -347,8 +369,7 @@ impl Inodes {
 
     /// Counts a newly held descriptor and gives up the one longest unused.
     fn admit(&self, node: &Arc<Node>) {
-        // Asked each time: the allowance can be lowered while the mount lives (prlimit).
-        let limit = self.limit.min(allowed());
+        let limit = descriptors::for_inodes();
         let mut held = lock(&self.held);
         held.push_back(Arc::downgrade(node));
         let mut spared = 0;
@@ -445,15 +466,9 @@ impl Node {
 }
 
 /// An O_PATH descriptor of `name` in `dir`, itself if it is a symlink.
-pub(crate) fn open_path(dir: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+pub(crate) fn open_path(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
-}
-
-/// Descriptors that inodes may hold: half of what the process may have.
-fn allowed() -> usize {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit / 2).unwrap_or(usize::MAX)
 }
 
 pub(crate) fn stale() -> io::Error {

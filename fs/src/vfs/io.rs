@@ -10,6 +10,7 @@ use super::credentials::{As, prepare_thread};
 use super::handle::{Handle, Open, bad_handle};
 use super::observer::{Caller, Change, HandleId};
 use super::open::open_again;
+use crate::descriptors::Own;
 
 /// The most one copy_file_range may answer: its reply counts in 32 bits, and the kernel stops here itself.
 const COPY_MOST: u64 = 0x7fff_f000;
@@ -171,7 +172,7 @@ impl Vfs {
 }
 
 enum Description<'h> {
-    Kept(&'h OwnedFd),
+    Kept(&'h Own),
     Made(OwnedFd),
 }
 

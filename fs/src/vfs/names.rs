@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
 
-use super::attr::{self, Attr, Shown};
+use super::attr::{Attr, Shown};
 use super::core::Vfs;
 use super::credentials::As;
 use super::inode::{Node, NodeId, open_path};
@@ -103,12 +103,12 @@ impl Vfs {
     pub(crate) fn unlink(&self, parent: NodeId, name: &OsStr, caller: Caller) -> io::Result<()> {
         let (dir, dir_fd) = self.existing(parent, name)?;
         let victim = open_path(&dir_fd, name)?;
-        let before = attr::stat(&victim)?;
+        let before = self.inodes.stat(&victim)?;
         // Who has other names goes by one of them from now on: nobody may note the lost one once more.
         let changing = (before.nlink > 1).then(|| self.moves.changing());
         rustix::fs::unlinkat(&*dir_fd, name, AtFlags::empty())?;
         // A store that goes by names (FUSE) does not know any more what this one was.
-        let left = attr::stat(&victim).unwrap_or(Attr {
+        let left = self.inodes.stat(&victim).unwrap_or(Attr {
             nlink: before.nlink.saturating_sub(1),
             ..before
         });
@@ -127,7 +127,12 @@ impl Vfs {
     /// RMDIR.
     pub(crate) fn rmdir(&self, parent: NodeId, name: &OsStr) -> io::Result<()> {
         let (_, fd) = self.existing(parent, name)?;
-        Ok(rustix::fs::unlinkat(&*fd, name, AtFlags::REMOVEDIR)?)
+        let victim = self.inodes.stat_at(&fd, name)?;
+        rustix::fs::unlinkat(&*fd, name, AtFlags::REMOVEDIR)?;
+        if let Some(node) = self.inodes.by_key(victim.key) {
+            self.inodes.unname(&node, parent, name, true);
+        }
+        Ok(())
     }
 
     /// RENAME with the flags of renameat2(2).
@@ -142,10 +147,10 @@ impl Vfs {
         let (to_dir, to_fd) = self.place(to, new_name)?;
         let observer = self.observer()?;
         let rename = self.moves.begin();
-        let moved = attr::stat_at(&*from_fd, name)?;
+        let moved = self.inodes.stat_at(&from_fd, name)?;
         // Held until it is told that it is gone: its number is not given out again before.
         let held = open_path(&to_fd, new_name).ok();
-        let target = held.as_ref().and_then(|fd| attr::stat(fd).ok());
+        let target = held.as_ref().and_then(|fd| self.inodes.stat(fd).ok());
         let (old, new) = (
             self.inodes.path_in(&from_dir, name),
             self.inodes.path_in(&to_dir, new_name),
@@ -165,7 +170,8 @@ impl Vfs {
                     if let Some((target, node)) =
                         target.and_then(|t| Some((t, self.inodes.by_key(t.key)?)))
                     {
-                        self.inodes.unname(&node, to, new_name, target.nlink == 1);
+                        let last = target.nlink == 1 || target.kind == FileType::Directory;
+                        self.inodes.unname(&node, to, new_name, last);
                     }
                 }
             }
@@ -221,7 +227,7 @@ impl Vfs {
     fn made(&self, dir: &Arc<Node>, dir_fd: &OwnedFd, name: &OsStr) -> io::Result<Shown> {
         let _looking = self.moves.looking();
         let fd = open_path(dir_fd, name)?;
-        let stat = attr::stat(&fd)?;
+        let stat = self.inodes.stat(&fd)?;
         let node = self.inodes.enter(dir.id, name, fd, &stat);
         Ok(self.shown(&node, stat))
     }

@@ -29,7 +29,7 @@ pub struct Caller {
 /// One backing inode, whatever its names: survives rename, tells a reused inode number from the old one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileKey {
-    /// Device number.
+    /// Device number; 0 is that of SOURCE.
     pub dev: u64,
     /// Inode number.
     pub ino: u64,
@@ -160,6 +160,8 @@ pub trait Backing: Send + Sync + 'static {
     fn open_path(&self, path: &Path) -> io::Result<File>;
     /// The key of an open backing file.
     fn key_of(&self, file: &File) -> io::Result<FileKey>;
+    /// What identifies the content of an open backing file now.
+    fn identity_of(&self, file: &File) -> io::Result<FileIdentity>;
     /// The backing directory's own path, as given. Never to be opened while it is covered by the mount.
     fn source(&self) -> PathBuf;
 }

@@ -14,13 +14,14 @@ use std::time::Duration;
 use atlas_manifests::rows::FileIdentity;
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::attr::{self, Attr, Shown};
+use super::attr::{Attr, Shown};
 use super::core::{TTL, Vfs};
 use super::credentials::{self, As};
 use super::handle::{Handle, Open, Register, Token, Way};
 use super::inode::{Node, NodeId, lock, open_path, stale};
 use super::observer::{Access, Caller, HandleId, Opened};
 use super::sys;
+use crate::descriptors::Own;
 
 /// The kernel's `__FMODE_EXEC`, set in the flags of an open by execve(2).
 const FMODE_EXEC: i32 = 0x20;
@@ -87,7 +88,7 @@ impl Vfs {
         }
         let node = self.inodes.node(id)?;
         let fd = self.inodes.fd(&node)?;
-        let before = attr::stat(&*fd)?;
+        let before = self.inodes.stat(&*fd)?;
         if !before.is_file() {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
@@ -104,7 +105,7 @@ impl Vfs {
         };
         // Not under the lock: both wait for leases that others may have.
         let prepared = match &way {
-            Way::Inline => reopen(&*fd, flags, caller).map(Some),
+            Way::Inline => self.own(&*fd, flags, caller).map(Some),
             Way::Passthrough(_) => rehearse(&*fd, flags, access, caller).map(|()| None),
         };
         let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
@@ -127,6 +128,9 @@ impl Vfs {
         self.not_hidden(&dir, name)?;
         let dir_fd = self.inodes.fd(&dir)?;
         let passthrough = self.passthrough();
+        // Before anything is made.
+        let lent = (!passthrough).then(|| self.descriptors.lend());
+        let lent = lent.transpose()?;
         let how = if passthrough {
             // The same way as the kernel will: see `rehearse`.
             OFlags::RDONLY | (OFlags::from_bits_retain(flags as u32) & OFlags::DIRECT)
@@ -144,16 +148,15 @@ impl Vfs {
             Err(rustix::io::Errno::EXIST) if flags & libc::O_EXCL == 0 => return Err(stale()),
             made => made?,
         };
-        let stat = attr::stat(&file)?;
+        let stat = self.inodes.stat(&file)?;
         let access = Access {
             created: true,
             truncate: true,
             ..access_of(flags)
         };
-        let (anchor, backing) = if passthrough {
-            (file, None)
-        } else {
-            (open_again(&file, OFlags::PATH)?, Some(file))
+        let (anchor, backing) = match lent {
+            None => (file, None),
+            Some(lent) => (open_again(&file, OFlags::PATH)?, Some(lent.own(file))),
         };
         let node = self.inodes.enter(parent, name, anchor, &stat);
         drop(looking);
@@ -173,7 +176,7 @@ impl Vfs {
         (access, flags): (Access, i32),
         caller: Caller,
         stat: &Attr,
-        backing: Option<OwnedFd>,
+        backing: Option<Own>,
         register: &dyn Register,
     ) -> io::Result<OpenReply> {
         let fd = self.inodes.fd(node)?;
@@ -187,7 +190,7 @@ impl Vfs {
             way
         };
         let prepared = match (&way, backing) {
-            (Way::Inline, None) => reopen(&*fd, flags, caller).map(Some),
+            (Way::Inline, None) => self.own(&*fd, flags, caller).map(Some),
             (_, backing) => Ok(backing),
         };
         let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
@@ -196,6 +199,12 @@ impl Vfs {
             ..stat.identity()
         };
         self.tell_opened(Arc::clone(node), access, caller, &nothing, way, backing)
+    }
+
+    /// A description of the daemon's own for an inline handle.
+    fn own(&self, fd: impl AsFd, flags: i32, caller: Caller) -> io::Result<Own> {
+        let lent = self.descriptors.lend()?;
+        Ok(lent.own(reopen(fd, flags, caller)?))
     }
 
     /// How this inode's bytes move: as they already do, else as decided for the mount, else by the daemon.
@@ -231,7 +240,7 @@ impl Vfs {
         caller: Caller,
         before: &FileIdentity,
         way: Way,
-        backing: Option<OwnedFd>,
+        backing: Option<Own>,
     ) -> io::Result<OpenReply> {
         let id = self.handles.next();
         node.opened.store(true, Ordering::Relaxed);
@@ -274,7 +283,10 @@ impl Vfs {
             Some(file) if handle.access.write => close_copy(file),
             _ => Ok(()),
         };
-        let now = attr::stat(&*self.inodes.fd(&handle.node)?)?.identity();
+        let now = self
+            .inodes
+            .stat(&*self.inodes.fd(&handle.node)?)?
+            .identity();
         self.observer()?.flushed(id, caller, &now);
         closed
     }
@@ -294,7 +306,7 @@ impl Vfs {
         };
         drop(given_up);
         let fd = self.inodes.fd(&node);
-        let now = fd.and_then(|fd| attr::stat(&*fd)).ok();
+        let now = fd.and_then(|fd| self.inodes.stat(&*fd)).ok();
         self.observer()?
             .released(id, now.map(|n| n.identity()).as_ref());
         Ok(())
@@ -322,13 +334,13 @@ impl Vfs {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
             Err(e) => return Err(e),
         };
-        let stat = attr::stat(&fd)?;
+        let stat = self.inodes.stat(&fd)?;
         let node = self.inodes.enter(parent, name, fd, &stat);
         Ok(Some(self.shown(&node, stat)))
     }
 }
 
-/// A description of the daemon's own for an inline handle.
+/// Opens the backing file of an inline handle.
 fn reopen(fd: impl AsFd, flags: i32, caller: Caller) -> io::Result<OwnedFd> {
     let _as = As::changer(caller);
     let asked = OFlags::from_bits_retain(flags as u32);
@@ -363,9 +375,13 @@ pub(crate) fn open_again(fd: impl AsFd, flags: OFlags) -> io::Result<OwnedFd> {
 }
 
 /// Closes a duplicate: network stores report failed writes at close.
-fn close_copy(file: &OwnedFd) -> io::Result<()> {
+fn close_copy(file: &Own) -> io::Result<()> {
     use std::os::fd::IntoRawFd;
-    let copy = rustix::io::fcntl_dupfd_cloexec(file, 0)?.into_raw_fd();
+    let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(file, 0) else {
+        // No descriptor to be had: the job's close is not what fails.
+        return Ok(());
+    };
+    let copy = copy.into_raw_fd();
     // SAFETY: the descriptor was made one line above and is given up here.
     if unsafe { libc::close(copy) } == 0 {
         return Ok(());

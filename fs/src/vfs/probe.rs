@@ -162,10 +162,10 @@ impl Drop for Map {
 
 /// Whether a filesystem may itself lie upon another; yes when that cannot be told.
 pub(crate) fn is_stacked(fs: impl AsFd) -> bool {
-    const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
-    const ECRYPTFS: rustix::fs::FsWord = 0xf15f;
+    const OVERLAYFS: FsWord = 0x794c_7630;
+    const ECRYPTFS: FsWord = 0xf15f;
     // A FUSE filesystem does when it passes its files through.
-    let kinds = [OVERLAYFS, ECRYPTFS, super::inode::FUSE_MAGIC];
+    let kinds = [OVERLAYFS, ECRYPTFS, FUSE_MAGIC];
     rustix::fs::fstatfs(fs).map_or(true, |s| kinds.contains(&s.f_type))
 }
 

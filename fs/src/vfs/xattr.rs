@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{FileType, XattrFlags};
 
-use super::attr;
 use super::core::Vfs;
 use super::credentials::As;
 use super::inode::NodeId;
@@ -92,7 +91,7 @@ impl Vfs {
         } else {
             As::changer(caller)
         };
-        let before = attr::stat(&*fd)?;
+        let before = self.inodes.stat(&*fd)?;
         self.restating(&before, &*fd, || {
             Ok(rustix::fs::setxattr(
                 path.as_c_str(),
@@ -107,7 +106,7 @@ impl Vfs {
     pub(crate) fn removexattr(&self, id: NodeId, name: &OsStr, caller: Caller) -> io::Result<()> {
         let (path, name_c, fd) = self.to_change(id, name)?;
         let _as = As::changer(caller);
-        let before = attr::stat(&*fd)?;
+        let before = self.inodes.stat(&*fd)?;
         self.restating(&before, &*fd, || {
             Ok(rustix::fs::removexattr(path.as_c_str(), name_c.as_c_str())?)
         })
