@@ -106,7 +106,8 @@ impl Server {
         &self.path
     }
 
-    /// Closes every connection and removes the socket. Requests that are being answered find their peer gone.
+    /// Removes the socket, then closes every connection: who waits for the end of its own finds nobody answering there any more. Requests
+    /// that are being answered find their peer gone.
     pub fn stop(&mut self) {
         let Some(accepting) = self.accepting.take() else {
             return;
@@ -114,15 +115,15 @@ impl Server {
         self.shared.stopping.store(true, Ordering::SeqCst);
         // Wakes the accepting thread, which then sees the flag.
         let woken = UnixStream::connect(&self.path).is_ok();
-        for (_, stream) in self.shared.connections().streams.values() {
-            // A peer that is gone already cannot be shut down, and need not be.
-            let _ = stream.shutdown(Shutdown::Both);
-        }
         if woken && accepting.join().is_err() {
             tracing::error!("the control socket's thread panicked");
         }
         // Somebody may have removed it; then there is nothing to remove.
         let _ = fs::remove_file(&self.path);
+        for (_, stream) in self.shared.connections().streams.values() {
+            // A peer that is gone already cannot be shut down, and need not be.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atlas_fs::control::{Handler, Peer};
@@ -40,7 +40,7 @@ impl Parts for Unobserved {
         Ok(Arc::new(Served {
             handler: Arc::new(Answers(status)),
             mounted,
-            _plan: plan,
+            plan: Mutex::new(Some(plan)),
         }))
     }
 }
@@ -48,8 +48,8 @@ impl Parts for Unobserved {
 struct Served {
     handler: Arc<Answers>,
     mounted: vfs::Mounted,
-    /// Holds the lock and the descriptor behind the mount.
-    _plan: Plan,
+    /// Holds the lock and the descriptor behind the mount, until it is stopped: `umount` returns then, and the next mount may begin.
+    plan: Mutex<Option<Plan>>,
 }
 
 impl Mounted for Served {
@@ -77,6 +77,7 @@ impl Mounted for Served {
     }
     fn stop(&self) {
         let _ = self.mounted.unmount(true);
+        self.plan.lock().expect("nobody panics with it").take();
     }
 }
 
