@@ -16,6 +16,9 @@ pub(crate) fn unfit(der: &[u8]) -> Option<&'static str> {
     if !rest.is_empty() {
         return Some("bytes follow its end");
     }
+    if !is_canonical(der, &cert) {
+        return Some("it is not written as DER has it");
+    }
     if cert.public_key().algorithm.algorithm.to_id_string() != ED25519 {
         return Some("its key is not Ed25519");
     }
@@ -38,4 +41,36 @@ pub(crate) fn unfit(der: &[u8]) -> Option<&'static str> {
         }
         _ => Some("it was made for another use"),
     }
+}
+
+/// The signature covers the inner part only. What is around it has one right form, so that one certificate has one digest.
+fn is_canonical(der: &[u8], cert: &X509Certificate<'_>) -> bool {
+    let signed: &[u8] = cert.tbs_certificate.as_ref();
+    let signature = tlv(0x03, &[&[0], &*cert.signature_value.data].concat());
+    let after = (signed.as_ptr() as usize).wrapping_sub(der.as_ptr() as usize) + signed.len();
+    let Some(algorithm) = der.get(after..der.len().saturating_sub(signature.len())) else {
+        return false;
+    };
+    der == tlv(0x30, &[signed, algorithm, &signature].concat())
+        && cert.signature_algorithm == cert.tbs_certificate.signature
+        && signed
+            .windows(algorithm.len().max(1))
+            .any(|w| w == algorithm)
+}
+
+/// Tag, length and content, in DER (X.690, 8.1.3 and 10.1).
+fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let significant = &length[length.iter().take_while(|b| **b == 0).count()..];
+    let mut out = vec![tag];
+    match significant {
+        [] => out.push(0),
+        [short] if *short < 0x80 => out.push(*short),
+        long => {
+            out.push(0x80 | long.len() as u8);
+            out.extend(long);
+        }
+    }
+    out.extend(content);
+    out
 }

@@ -49,9 +49,9 @@ fn edited(mount: &Mount<'_>, how: &str, backup: Option<&str>) {
         .iter()
         .filter(|e| e.from == lineage.root)
         .collect();
-    assert_eq!(inputs.len(), 1, "{how}: {}", lineage.json);
-    assert_eq!(
-        inputs[0].to, old,
+    assert!(!inputs.is_empty(), "{how}: {}", lineage.json);
+    assert!(
+        inputs.iter().all(|e| e.to == old),
         "{how}: the old version, not a copy of it: {}",
         lineage.json
     );

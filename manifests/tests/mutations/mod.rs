@@ -174,6 +174,21 @@ fn unchanged_they_are_accepted() {
     assert!(record.open(&KEPT.statement, "argv").is_ok());
 }
 
+#[test]
+fn no_bit_of_a_certificate_can_be_changed_also_where_its_authority_signed_nothing() {
+    for at in 0..HOUSE.2.len() {
+        for bit in 0..8 {
+            let mut certificate = HOUSE.2.clone();
+            certificate[at] ^= 1 << bit;
+            let bytes = Parts::of(&HOUSE.0.honest).signed(&HOUSE.1, &[certificate]);
+            let got = read(&bytes, &HOUSE.0.anchors);
+            assert!(!crate::trusted(&got), "byte {at}, bit {bit}");
+        }
+    }
+    let bytes = Parts::of(&HOUSE.0.honest).signed(&HOUSE.1, std::slice::from_ref(&HOUSE.2));
+    assert!(crate::trusted(&read(&bytes, &HOUSE.0.anchors)));
+}
+
 proptest! {
     #[test]
     fn a_changed_bundle_vouches_for_no_other_bytes_and_discloses_nothing_else(changes in changes()) {
