@@ -131,10 +131,10 @@ fn the_decision_about_io_has_a_reason_in_words() {
 }
 
 #[test]
-fn a_mount_over_a_mount_serves_inline_what_the_kernel_will_not_stack() {
+fn a_mount_over_a_mount_is_inline() {
     let below = Mount::new("passthrough");
     let mount = Mount::with(&Setup {
-        mode: "passthrough",
+        mode: "auto",
         over: Some(below.path.clone()),
         ..Setup::default()
     });
