@@ -117,12 +117,14 @@ def state(path: Path) -> str:
 
 
 def said_of(lab: Lab, name: str) -> tuple[set[str], dict]:
-    """Its direct inputs, `PATH`, `code:PATH` or `parent:PATH`, and the whole answer."""
+    """Its direct inputs, `PATH`, `code:PATH` or, where it was replaced and not opened, `parent:PATH`, and the whole answer."""
     graph = lab.ask("lineage", "--all", name)
     nodes = {node["id"]: node for node in graph["nodes"]}
     inputs = set()
-    for edge in graph["edges"]:
-        if edge["from"] == graph["root"]:
+    edges = [edge for edge in graph["edges"] if edge["from"] == graph["root"]]
+    opened = {edge["to"] for edge in edges if edge["kind"] != "parent"}
+    for edge in edges:
+        if edge["kind"] != "parent" or edge["to"] not in opened:
             path = nodes[edge["to"]].get("path") or edge["to"]
             inputs.add(f"{edge['kind']}:{path}" if edge["kind"] in ("code", "parent", "set") else path)
     return inputs, graph
