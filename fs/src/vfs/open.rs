@@ -92,11 +92,15 @@ impl Vfs {
         if !before.is_file() {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
+        credentials::prepare_thread();
+        if self.passthrough() && (access.write || flags & libc::O_DIRECT != 0) {
+            // Before anything is announced: between that and the telling nothing may take longer than it must.
+            rehearse(&*fd, flags)?;
+        }
         if changes {
             self.observer()?.before_change(node.key);
             self.copy_up(&node, &fd, &before)?;
         }
-        credentials::prepare_thread();
         let (way, restless) = {
             let mut opens = lock(&node.opens);
             let way = self.way(opens.way.clone(), &node, &fd, register);
@@ -106,7 +110,11 @@ impl Vfs {
         // Not under the lock: both wait for leases that others may have.
         let prepared = match &way {
             Way::Inline => self.own(&*fd, flags, caller).map(Some),
-            Way::Passthrough(_) => rehearse(&*fd, flags, access, caller).map(|()| None),
+            Way::Passthrough(_) if access.truncate => {
+                let _as = As::changer(caller);
+                sys::truncate(&sys::proc_path(&*fd), 0).map(|()| None)
+            }
+            Way::Passthrough(_) => Ok(None),
         };
         let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
         let reply = self.tell_opened(node, access, caller, &before.identity(), way, backing)?;
@@ -355,16 +363,14 @@ fn reopen(fd: impl AsFd, flags: i32, caller: Caller) -> io::Result<OwnedFd> {
 
 /// Before the kernel opens the backing file itself: when that fails it says EIO, whatever the store said (read-only, immutable, being
 /// executed, no direct I/O).
-fn rehearse(fd: impl AsFd, flags: i32, access: Access, caller: Caller) -> io::Result<()> {
-    if access.write || flags & libc::O_DIRECT != 0 {
-        let how = flags & (libc::O_ACCMODE | libc::O_APPEND | libc::O_DIRECT);
-        drop(open_again(&fd, OFlags::from_bits_retain(how as u32))?);
+fn rehearse(fd: impl AsFd, flags: i32) -> io::Result<()> {
+    let how = flags & (libc::O_ACCMODE | libc::O_APPEND | libc::O_DIRECT);
+    // Not waiting for a digest that has a lease: what comes next makes it let go.
+    let how = OFlags::from_bits_retain(how as u32) | OFlags::NONBLOCK;
+    match open_again(fd, how) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        opened => opened.map(drop),
     }
-    if access.truncate {
-        let _as = As::changer(caller);
-        sys::truncate(&sys::proc_path(&fd), 0)?;
-    }
-    Ok(())
 }
 
 /// Opens an inode held by O_PATH again, with other flags.
