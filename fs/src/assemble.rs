@@ -112,11 +112,8 @@ fn start_options(plan: Plan, vfs: &Vfs) -> Result<(StartOptions, (Ground, NodeLo
     } else {
         None
     };
-    let mut warnings = ground.warnings.clone();
-    warnings.extend(few_descriptors(&io));
-    for warning in warnings.iter().skip(ground.warnings.len()) {
-        tracing::warn!("{warning}");
-    }
+    let few = few_descriptors(&io).inspect(|w| tracing::warn!("{w}"));
+    let warnings = ground.warnings.iter().cloned().chain(few).collect();
     let options = StartOptions {
         layout: plan.ready.layout,
         node: plan.lock.node(),

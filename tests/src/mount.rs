@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::ctl::{self, Answer};
+use crate::files;
 use crate::job::Job;
 use crate::lineage::Lineage;
 use crate::sandbox;
@@ -320,6 +321,17 @@ impl Mount<'_> {
                 == "0")
                 .then_some(())
         });
+    }
+
+    /// A file is sealed, with the digest that it has behind the mount now; the bytes there.
+    pub fn sealed_as_it_is(&self, path: &str) -> Vec<u8> {
+        self.sync();
+        self.await_state(path, "sealed");
+        let behind = self.lab.behind(path);
+        let sum = files::sha256sum(&behind);
+        assert_eq!(self.lineage(path).root().sha256.as_deref(), Some(&*sum));
+        self.verify(path, 0);
+        fs::read(behind).expect("it is there")
     }
 
     /// Waits until all that has ended is sealed.

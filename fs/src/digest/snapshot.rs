@@ -16,7 +16,6 @@ use rustix::io::Errno;
 
 use super::quiet::{self, Leases};
 use super::running::Running;
-use super::work::same_bytes;
 use crate::vfs::observer::{Backing, FileKey};
 
 /// Copies that wait for their digest at most: each is a descriptor, and keeps the blocks that the file itself has given up.
@@ -90,7 +89,7 @@ impl Snapshots {
         }
     }
 
-    /// False where it is known that there will be no copy.
+    /// False where it is known that there will be no copy: not worth asking for one.
     pub fn can(&self, file: FileKey) -> bool {
         self.taken.load(Ordering::Relaxed) < MOST
             && lock(&self.late).strong_count() == 0
@@ -100,9 +99,6 @@ impl Snapshots {
     /// A copy of a file that nobody can write and that is still what `expect` says, if it does, but for its change time. `None` when there is none
     /// within a second, less when others wait too.
     pub fn take(&self, file: FileKey, expect: Option<FileIdentity>) -> Option<Snapshot> {
-        if !self.can(file) {
-            return None;
-        }
         self.taken.fetch_add(1, Ordering::Relaxed);
         let running = Arc::new(Running::default());
         let (answer, answers) = sync_channel(1);
@@ -183,7 +179,7 @@ fn copy(backing: &dyn Backing, request: &Request) -> io::Result<Option<(File, Fi
         return none("somebody could still write it, or it would come too late");
     }
     let of = backing.identity_of(&file)?;
-    if expect.is_some_and(|expect| !same_bytes(&expect, &of)) {
+    if expect.is_some_and(|expect| !expect.same_bytes(&of)) {
         return none("it has changed since it was closed");
     }
     let copy = backing.nameless()?;

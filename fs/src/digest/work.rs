@@ -77,7 +77,7 @@ impl Task {
 
     /// The identity is not what it has to be.
     fn is_other(&self, now: &FileIdentity) -> bool {
-        let differs = |then: FileIdentity| !same_bytes(&then, now);
+        let differs = |then: FileIdentity| !then.same_bytes(now);
         self.expect.is_some_and(differs) || self.ended_as.is_some_and(differs)
     }
 
@@ -210,7 +210,7 @@ impl Worker<'_> {
                 return Err(Stop::Broken);
             }
         }
-        if !proven && identity != before && same_bytes(&identity, &before) {
+        if !proven && identity != before && identity.same_bytes(&before) {
             return Ok(After::Park(None)); // renamed, perhaps; without a lease that is not good enough
         }
         let same_as_held = task
@@ -218,9 +218,9 @@ impl Worker<'_> {
             .as_ref()
             .and_then(|held| held.digested.as_ref())
             .is_none_or(|(digests, then)| {
-                *digests == content.digests && same_bytes(then, &identity)
+                *digests == content.digests && then.same_bytes(&identity)
             });
-        let unchanged = identity == before || (proven && same_bytes(&identity, &before));
+        let unchanged = identity == before || (proven && identity.same_bytes(&before));
         Ok(After::Over(if unchanged && same_as_held {
             done(ticket, content, proven, identity)
         } else {
@@ -260,7 +260,7 @@ impl Worker<'_> {
             .zip(self.watch)
             .is_some_and(|(since, watch)| watch.modified(since));
         let identity = self.backing.identity_of(file)?;
-        if written || !same_bytes(&identity, &before) {
+        if written || !identity.same_bytes(&before) {
             return Ok(After::Over(Outcome::Changed { ticket, identity }));
         }
         if identity != before {
@@ -414,16 +414,6 @@ pub(super) fn unreadable(ticket: u64, e: &io::Error) -> Outcome {
     } else {
         failed(ticket, e)
     }
-}
-
-/// Equal but for the change time, which rename(2), link(2) and chmod(2) move too: a checkpoint is renamed while its digest runs as a rule. Enough where
-/// a lease keeps writers out, or where a digest is compared as well.
-pub(super) fn same_bytes(a: &FileIdentity, b: &FileIdentity) -> bool {
-    let b = FileIdentity {
-        ctime: a.ctime,
-        ..*b
-    };
-    *a == b
 }
 
 /// The machine is short of something that will come back.

@@ -2,7 +2,6 @@
 
 use atlas_manifests::rows::FileIdentity;
 
-use super::settle::same_bytes;
 use super::{Ledger, NodeIx, Phase, Ticket};
 use crate::vfs::observer::FileKey;
 
@@ -19,7 +18,7 @@ impl Ledger {
     pub fn kept(&mut self, file: FileKey, identity: &FileIdentity) -> Option<(Ticket, bool)> {
         let ix = self.undigested_in(file)?;
         let node = self.at(ix);
-        if !node.lingering && !node.identity.is_some_and(|i| same_bytes(&i, identity)) {
+        if !node.lingering && !node.identity.is_some_and(|i| i.same_bytes(identity)) {
             return None;
         }
         if node.lingering {

@@ -91,7 +91,6 @@ impl Ledger {
 
     /// A file was made, and has the number of one that is known: that one is gone for good. Where the store has birth times it has another key.
     pub(super) fn made_anew(&mut self, file: FileKey) {
-        let why = "deleted before it was digested";
         let Some(f) = self.files.get(&file) else {
             return;
         };
@@ -106,8 +105,7 @@ impl Ledger {
             node.gone = true;
             if matches!(node.phase, Phase::Digesting | Phase::Held) {
                 node.attempt += 1;
-                self.name(ix);
-                self.settle(ix, State::Incomplete, Some(why.to_owned()));
+                self.deleted(ix);
             } else {
                 self.tell(ix);
             }

@@ -23,7 +23,7 @@ impl Ledger {
             if node.phase == Phase::Digesting
                 && node
                     .identity
-                    .is_some_and(|i| same_bytes(&i, &d.identity) || told_since(&i, &d.identity))
+                    .is_some_and(|i| i.same_bytes(&d.identity) || told_since(&i, &d.identity))
             {
                 self.seen(ix, d);
             }
@@ -242,7 +242,7 @@ impl Ledger {
             Undigested::Changed(now)
                 if node.attempt < MAX_ATTEMPTS
                     // But for the change time: of a rename nobody was told yet, perhaps, and it leaves the bytes as they are.
-                    && (node.identity.is_some_and(|i| same_bytes(&i, &now)) || node.lingering) =>
+                    && (node.identity.is_some_and(|i| i.same_bytes(&now)) || node.lingering) =>
             {
                 self.at(ix).identity = Some(now);
                 self.want_digest(ix, ended);
@@ -259,6 +259,7 @@ impl Ledger {
         }
     }
 
+    /// The file went before its digest was done: it will never have one.
     pub(super) fn deleted(&mut self, ix: NodeIx) {
         self.at(ix).gone = true;
         self.name(ix);
@@ -302,7 +303,7 @@ impl Ledger {
             return;
         };
         // But for the change time, which a rename beside this moves too. A digest may have told of the new times before this does.
-        let known = |i: FileIdentity| same_bytes(&i, before) || same_bytes(&i, &now);
+        let known = |i: FileIdentity| i.same_bytes(before) || i.same_bytes(&now);
         if self.nodes[ix].identity.is_some_and(known) {
             self.at(ix).identity = Some(told);
             self.tell(ix);
@@ -450,9 +451,4 @@ pub(super) fn latest(known: Option<FileIdentity>, digested: FileIdentity) -> Fil
 /// attempt to digest it.
 fn told_since(known: &FileIdentity, digested: &FileIdentity) -> bool {
     known.size == digested.size && known.ctime > digested.ctime
-}
-
-/// A rename under a lease moves ctime and nothing else.
-pub(super) fn same_bytes(a: &FileIdentity, b: &FileIdentity) -> bool {
-    (a.dev, a.ino, a.born, a.size, a.mtime) == (b.dev, b.ino, b.born, b.size, b.mtime)
 }

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use rustix::fs::FsWord;
 
 /// OVERLAYFS_SUPER_MAGIC of statfs(2).
-const OVERLAY: FsWord = 0x794c_7630;
+pub(super) const OVERLAY: FsWord = 0x794c_7630;
 
 thread_local! {
     /// Device numbers, and whether birth times stay there. Few; each thread asks once for each.

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::thread::CapabilitySet;
 
+use super::birth::OVERLAY;
 use super::options::{IoDecision, Mode};
 
 /// FUSE passthrough came with Linux 6.9.
@@ -162,10 +163,9 @@ impl Drop for Map {
 
 /// Whether a filesystem may itself lie upon another; yes when that cannot be told.
 pub(crate) fn is_stacked(fs: impl AsFd) -> bool {
-    const OVERLAYFS: FsWord = 0x794c_7630;
     const ECRYPTFS: FsWord = 0xf15f;
     // A FUSE filesystem does when it passes its files through.
-    let kinds = [OVERLAYFS, ECRYPTFS, FUSE_MAGIC];
+    let kinds = [OVERLAY, ECRYPTFS, FUSE_MAGIC];
     rustix::fs::fstatfs(fs).map_or(true, |s| kinds.contains(&s.f_type))
 }
 
