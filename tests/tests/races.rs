@@ -350,6 +350,23 @@ both! {
         assert!(before.any(|e| lineage.nodes[&e.to].attested), "what was closed first is known: {}", lineage.json);
     }
 
+    /// The same, but the new writer writes before the digest, slowly: what he has half done is nobody's version, and the old one says that it is lost.
+    fn what_a_new_writer_has_half_written_is_not_sealed_as_the_version_before(io) {
+        let lab = Lab::new();
+        let race = Race::new(&lab, io);
+        let job = race.job(
+            "fill(); put('f', big(1)); fd = os.open('f', os.O_RDWR); time.sleep(0.3); os.pwrite(fd, b'half', 0); print('half', flush=True)\n\
+             while not os.path.exists('go.lock'): time.sleep(0.02)\nos.pwrite(fd, b'done', 4); held(b'halfdone' + big(1)[8:]); os.close(fd)",
+        ).start();
+        job.says("half");
+        // Longer than a digest waits for who could still write.
+        std::thread::sleep(std::time::Duration::from_secs(6));
+        race.nothing_invented();
+        fs::write(race.mount.path("go.lock"), "").unwrap();
+        job.wait().expect(0);
+        race.sealed_as_they_are(&["f"]);
+    }
+
     /// Nothing tells the daemon of plain writes in passthrough: what was opened after a copy, and before such a write, is an input too.
     fn what_is_opened_between_a_copy_and_a_write_is_an_input(io) {
         let lab = Lab::new();

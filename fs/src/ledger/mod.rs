@@ -314,6 +314,8 @@ mod liveness_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod newcomer_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

@@ -109,6 +109,12 @@ impl Ledger {
             };
             // What changes while a mapping outlives the close is part of the version still.
             let goes_on = self.nodes[ix].lingering && !self.nodes[ix].settled();
+            if goes_on && o.access.write && !busy {
+                // From now on what changes is part of the next one: nobody can tell which of the two wrote it.
+                let node = self.at(ix);
+                node.lingering = false;
+                node.identity = Some(o.before);
+            }
             if busy || goes_on || known.is_none_or(|k| k == o.before || named_anew(k)) {
                 return Some(ix);
             }

@@ -30,6 +30,13 @@ impl Ledger {
             return;
         }
         match node.phase {
+            // The bytes of who opened the file since are not those that were closed, though nobody told of a write yet.
+            Phase::Digesting | Phase::Held
+                if self.has_newcomer(ix)
+                    && !node.identity.is_some_and(|i| i.same_bytes(&d.identity)) =>
+            {
+                self.undigested(ticket, Undigested::Changed(d.identity));
+            }
             Phase::Digesting | Phase::Held
                 if node.identity == Some(d.identity) || node.attempt == ticket.attempt() =>
             {
@@ -226,16 +233,17 @@ impl Ledger {
         let ended = node.authored.is_some();
         let writing = self.files.get(&node.file).and_then(|f| f.writing.as_ref());
         let busy = writing.is_some();
-        // Who only has it open for writing may do so for days: it is digested as held, unless something is written after all.
-        let unwritten = writing.is_some_and(|w| w.node != ix && !w.changed);
         match why {
-            Undigested::Changed(now)
-                if ended
-                    && unwritten
-                    && node.identity == Some(now)
-                    && node.attempt < MAX_ATTEMPTS =>
-            {
-                self.want_digest(ix, ended);
+            // Who only has it open for writing may do so for days: it is digested as held, unless something is written after all.
+            Undigested::Changed(now) if ended && self.has_newcomer(ix) => {
+                if !node.identity.is_some_and(|i| i.same_bytes(&now)) {
+                    self.lose(ix);
+                } else if node.attempt < MAX_ATTEMPTS {
+                    self.at(ix).identity = Some(now);
+                    self.want_digest(ix, ended);
+                } else {
+                    self.at(ix).attempt += 1;
+                }
             }
             // Its next close, or the end of the writing that runs now, decides.
             Undigested::Changed(_) if busy => self.at(ix).attempt += 1,
@@ -267,13 +275,15 @@ impl Ledger {
         self.settle(ix, State::Incomplete, Some(why.to_owned()));
     }
 
-    /// A version that its writer closed can still be written: what changes now is still part of it.
+    /// A version that its writer closed can still be written: what changes now is still part of it, unless somebody opened the file for
+    /// writing since. That one may be all there is, and what it writes is the next version.
     pub fn lingers(&mut self, ticket: Ticket) {
+        let newcomer = self.has_newcomer(ticket.node());
         if let Some(node) = self.nodes.get_mut(ticket.node())
             && node.attempt == ticket.attempt()
             && node.authored.is_some()
         {
-            node.lingering = true;
+            node.lingering = !newcomer;
             if node.phase == Phase::Digesting {
                 node.phase = Phase::Held;
             }
@@ -379,6 +389,14 @@ impl Ledger {
         }
     }
 
+    /// Somebody opened the file for writing after this version had ended, and can take its bytes away.
+    fn has_newcomer(&self, ix: NodeIx) -> bool {
+        let node = self.nodes.get(ix).filter(|n| !n.kept);
+        let file = node.and_then(|n| self.files.get(&n.file));
+        let writing = file.and_then(|f| f.writing.as_ref());
+        writing.is_some_and(|w| w.node != ix)
+    }
+
     /// A version without bytes is not sealed.
     pub(super) fn settle_empty(&mut self, ix: NodeIx) {
         self.settle(ix, State::Empty, Some("it has no bytes".to_owned()));
@@ -407,9 +425,13 @@ impl Ledger {
             .and_then(|a| a.parent);
         self.tell(ix);
         self.release(dependents);
-        if let Some(parent) = undecided {
+        if let Some(parent) = undecided.map(|p| self.real(p)) {
             // Whether its bytes were still the parent's will never be known, and nobody digests the parent any more.
             self.lose(parent);
+            if !self.nodes[parent].gone {
+                self.at(parent).gone = true;
+                self.tell(parent);
+            }
         }
     }
 
