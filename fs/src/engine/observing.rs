@@ -62,12 +62,14 @@ impl Engine {
             excluded: (new || o.access.write) && self.exclusions.excluded(o.path),
             code,
             inline: o.inline,
+            removed: false,
             path,
         }
     }
 
     /// Names may have moved since the kernel asked: what the ledger is told under its lock is the newest.
     fn at_its_name(&self, opening: &mut Opening) {
+        opening.removed = self.backing.is_removed(opening.file);
         let Some(path) = self.backing.path(opening.file) else {
             return;
         };
@@ -102,12 +104,12 @@ impl Engine {
         self.step(|l| step(l, now));
     }
 
-    /// A file's turn, and how the file is then. Who `only_reads` waits a moment for a change that was announced and not told.
-    fn look(&self, file: FileKey, only_reads: bool) -> (MutexGuard<'_, ()>, Option<FileIdentity>) {
+    /// A file's turn, and how the file is then. Who `alters` nothing himself waits a moment for a change that was announced and not told.
+    fn look(&self, file: FileKey, alters: bool) -> (MutexGuard<'_, ()>, Option<FileIdentity>) {
         let turn = self.turns.of(file);
         let now = self.backing.identity(file).ok();
         // Asked after the look: a change is announced before it is made.
-        if !only_reads || !self.turns.is_changing(file) {
+        if alters || !self.turns.is_changing(file) {
             return (turn, now);
         }
         drop(turn);
@@ -146,8 +148,10 @@ fn is_code(
 }
 
 impl Observer for Engine {
-    fn before_change(&self, file: FileKey) {
-        self.turns.announce(file);
+    fn before_change(&self, file: FileKey, alters: bool) {
+        if alters {
+            self.turns.announce(file);
+        }
         let Some(pool) = self.pool() else { return };
         let snapshot = self.snapshot(file);
         pool.cancel(file, LET_GO);
@@ -174,14 +178,14 @@ impl Observer for Engine {
             self.trees.remove(&o.file);
         }
         self.handles.insert(o.handle, o.file);
-        let changes = o.access.write || o.access.truncate;
+        let alters = o.access.truncate && !o.access.created;
         let mut opening = self.opening(o);
         if o.access.write
             && let Some(who) = opening.who.first()
         {
             self.openers.insert(o.handle, *who);
         }
-        let (turn, now) = self.look(o.file, !changes);
+        let (turn, now) = self.look(o.file, alters);
         if !o.access.truncate
             && !o.access.created
             && let Some(now) = now
@@ -195,7 +199,7 @@ impl Observer for Engine {
             l.opened(opening);
         });
         drop(turn);
-        if changes {
+        if alters {
             self.turns.told(o.file);
         }
     }
@@ -289,6 +293,7 @@ impl Observer for Engine {
                     excluded: self.exclusions.excluded(path),
                     code: false,
                     inline: false,
+                    removed: false,
                     path: path_bytes,
                 };
                 self.step(|l| {

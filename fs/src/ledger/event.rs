@@ -52,6 +52,8 @@ pub struct Opening {
     pub code: bool,
     /// The daemon moves the bytes, so reads and writes will be told.
     pub inline: bool,
+    /// No name leads to the file any more: it was opened by what stands for it in `/proc`, or found just before its name went.
+    pub removed: bool,
 }
 
 /// A FLUSH: some process closed one of its descriptors.

@@ -83,11 +83,15 @@ impl Ledger {
             writers: BTreeSet::new(),
             readers: BTreeSet::new(),
             excluded: o.excluded,
-            gone: false,
+            gone: o.removed,
             touched: 0,
         });
-        file.gone = false;
         file.touched = self.forgetting.beat();
+        if o.removed {
+            // What it was called may be another file's name by now.
+            return;
+        }
+        file.gone = false;
         self.placed(o.file, &o.path);
     }
 
@@ -120,6 +124,10 @@ impl Ledger {
             }
             // Nobody was seen to change it, and what it was nobody can digest any more.
             self.lose(ix);
+            if known.is_some_and(|k| k.size != o.before.size) && !self.nodes[ix].gone {
+                self.at(ix).gone = true;
+                self.tell(ix);
+            }
         } else if busy {
             return None;
         }

@@ -225,6 +225,7 @@ impl Bench {
                 })
             });
         self.ledger.opened(Opening {
+            removed: false,
             handle,
             file: key(file),
             path: PathBytes::from(format!("f{file}").as_str()),

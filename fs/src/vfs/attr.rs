@@ -267,7 +267,7 @@ impl Vfs {
         let fd = self.inodes.fd(node)?;
         let regular = node.kind == FileType::RegularFile;
         if regular {
-            self.observer()?.before_change(node.key);
+            self.observer()?.before_change(node.key, true);
             self.copy_up(node, &fd, &self.inodes.stat(&*fd)?)?;
         }
         {

@@ -60,6 +60,10 @@ impl Backing for Vfs {
         Some(path)
     }
 
+    fn is_removed(&self, file: FileKey) -> bool {
+        self.inodes.by_key(file).is_some_and(|n| n.is_removed())
+    }
+
     fn path_of_number(&self, ino: u64) -> Option<PathBuf> {
         let node = self.inodes.node(self.inodes.numbers.shown_as(ino)).ok()?;
         Some(self.inodes.path(&node))
@@ -118,7 +122,7 @@ mod tests {
     struct Silent;
 
     impl Observer for Silent {
-        fn before_change(&self, _: FileKey) {}
+        fn before_change(&self, _: FileKey, _: bool) {}
         fn opened(&self, _: &Opened<'_>) {}
         fn read(&self, _: HandleId, _: u64, _: &[u8]) {}
         fn wrote(&self, _: HandleId, _: u64, _: &[u8]) {}

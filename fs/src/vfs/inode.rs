@@ -434,7 +434,12 @@ impl Node {
 
     /// Whoever has its key now is another inode: without birth times a number that is given out again looks the same.
     fn is_spent(&self) -> bool {
-        self.key.born == 0 && self.removed.load(Ordering::Relaxed)
+        self.key.born == 0 && self.is_removed()
+    }
+
+    /// Its last name was taken away.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
     }
 
     fn name(&self) -> Option<(NodeId, OsString)> {

@@ -115,7 +115,7 @@ impl Vfs {
         self.writable()?;
         let handle = self.handles.file(id)?;
         let observer = self.observer()?;
-        observer.before_change(handle.node.key);
+        observer.before_change(handle.node.key, true);
         {
             let file = self.description(&handle, OFlags::WRONLY)?;
             let _as = As::changer(caller);
@@ -138,7 +138,7 @@ impl Vfs {
         self.writable()?;
         let (source, target) = (self.handles.file(from)?, self.handles.file(to)?);
         let observer = self.observer()?;
-        observer.before_change(target.node.key);
+        observer.before_change(target.node.key, true);
         let length = usize::try_from(length.min(COPY_MOST)).unwrap_or(usize::MAX);
         let copied = {
             let input = self.description(&source, OFlags::RDONLY)?;

@@ -156,6 +156,7 @@ impl Vfs {
             self.inodes.path_in(&to_dir, new_name),
         );
         let exchange = flags.contains(RenameFlags::EXCHANGE);
+        let mut left = target.map_or(0, |t| t.nlink.saturating_sub(1));
         {
             let _changing = self.moves.changing();
             rustix::fs::renameat_with(&*from_fd, name, &*to_fd, new_name, flags)?;
@@ -167,10 +168,15 @@ impl Vfs {
             match target.filter(|_| exchange) {
                 Some(target) => self.renamed(&target, (to, new_name), (from, name)),
                 None => {
+                    // Another name may have come or gone since it was looked at.
+                    let stat = held.as_ref().and_then(|fd| self.inodes.stat(fd).ok());
+                    if let Some(stat) = stat {
+                        left = stat.nlink;
+                    }
                     if let Some((target, node)) =
                         target.and_then(|t| Some((t, self.inodes.by_key(t.key)?)))
                     {
-                        let last = target.nlink == 1 || target.kind == FileType::Directory;
+                        let last = left == 0 || target.kind == FileType::Directory;
                         self.inodes.unname(&node, to, new_name, last);
                     }
                 }
@@ -181,10 +187,10 @@ impl Vfs {
         } else {
             let replaced = target.filter(Attr::is_file);
             // What has another name lost this one, and no more.
-            if let Some(linked) = replaced.filter(|t| t.nlink > 1) {
+            if let Some(linked) = replaced.filter(|_| left > 0) {
                 observer.unlinked(linked.key, &new, false, caller);
             }
-            let replaced = replaced.filter(|t| t.nlink == 1).map(|t| t.key);
+            let replaced = replaced.filter(|_| left == 0).map(|t| t.key);
             observer.renamed(&old, &new, replaced, caller);
         }
         for file in rename.doubted() {

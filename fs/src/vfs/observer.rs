@@ -87,7 +87,8 @@ pub enum Change {
 /// The provenance side of the filesystem. Every method is called on a FUSE thread: none may block beyond the bound it states.
 pub trait Observer: Send + Sync + 'static {
     /// A file is about to be opened for writing, truncated or fallocated: stop digesting it and let go of its lease. At most 100 ms.
-    fn before_change(&self, file: FileKey);
+    /// `alters`: by the time that this is told its bytes are others already, as they are not after an open that empties nothing.
+    fn before_change(&self, file: FileKey, alters: bool);
     /// Told after the backing open succeeded and before the answer. Microseconds.
     fn opened(&self, opened: &Opened<'_>);
     /// Inline handles: these very bytes are about to be given to the reader.
@@ -151,6 +152,10 @@ pub trait Backing: Send + Sync + 'static {
     /// Its newest name below SOURCE. Asked for together with telling it on: `Observer::placed` is told if names moved meanwhile.
     fn path(&self, _file: FileKey) -> Option<PathBuf> {
         None
+    }
+    /// It has no name left.
+    fn is_removed(&self, _file: FileKey) -> bool {
+        false
     }
     /// The newest name below SOURCE of what stat shows with this inode number on the mount, while the kernel knows it.
     fn path_of_number(&self, _ino: u64) -> Option<PathBuf> {

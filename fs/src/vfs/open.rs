@@ -98,7 +98,7 @@ impl Vfs {
             rehearse(&*fd, flags)?;
         }
         if changes {
-            self.observer()?.before_change(node.key);
+            self.observer()?.before_change(node.key, access.truncate);
             self.copy_up(&node, &fd, &before)?;
         }
         let (way, restless) = {

@@ -122,7 +122,7 @@ fn status(plan: &Plan) -> Status {
 struct Blind;
 
 impl Observer for Blind {
-    fn before_change(&self, _: FileKey) {}
+    fn before_change(&self, _: FileKey, _: bool) {}
     fn opened(&self, _: &Opened<'_>) {}
     fn read(&self, _: HandleId, _: u64, _: &[u8]) {}
     fn wrote(&self, _: HandleId, _: u64, _: &[u8]) {}

@@ -30,7 +30,7 @@ impl Recorder {
 }
 
 impl Observer for Recorder {
-    fn before_change(&self, _: FileKey) {
+    fn before_change(&self, _: FileKey, _: bool) {
         self.line("before_change");
     }
     fn opened(&self, o: &Opened<'_>) {
