@@ -7,13 +7,14 @@ use crate::bytes::PathBytes;
 use crate::digest::DigestPrefix;
 use crate::id::{NodeId, NodeRef, RunId};
 use crate::rows::{RunRow, UseRow, VersionRow};
+use crate::runs::Runs;
 use crate::shelf::{Catalogue, ShelfError};
 
 /// Rows by name. A row replaces the one of the same name.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     versions: BTreeMap<NodeRef, VersionRow>,
-    runs: BTreeMap<RunId, RunRow>,
+    runs: Runs,
     uses: BTreeMap<(RunId, u64), UseRow>,
     users: BTreeSet<(NodeRef, RunId, u64)>,
     written: BTreeSet<(RunId, NodeRef)>,
@@ -45,9 +46,19 @@ impl History {
         self.uses.insert((row.run, row.order), row);
     }
 
-    /// Adds or replaces a run.
+    /// Adds a run, or what a newer row tells of it.
     pub fn add_run(&mut self, row: RunRow) {
-        self.runs.insert(row.id, row);
+        self.runs.add(row);
+    }
+
+    /// Adds a run, or what only an older row tells of it.
+    pub fn add_older_run(&mut self, row: RunRow) {
+        self.runs.add_older(row);
+    }
+
+    /// A run but for its processes.
+    pub fn head(&self, run: RunId) -> Option<&RunRow> {
+        self.runs.head(run)
     }
 
     /// One version.
@@ -60,7 +71,7 @@ impl History {
         (
             self.versions.into_values().collect(),
             self.uses.into_values().collect(),
-            self.runs.into_values().collect(),
+            self.runs.all().collect(),
         )
     }
 
@@ -106,11 +117,11 @@ impl Catalogue for History {
     }
 
     fn run(&self, id: RunId) -> Result<Option<RunRow>, ShelfError> {
-        Ok(self.runs.get(&id).cloned())
+        Ok(self.runs.get(id))
     }
 
     fn runs(&self) -> Result<Vec<RunRow>, ShelfError> {
-        Ok(first_started_first(self.runs.values().cloned().collect()))
+        Ok(first_started_first(self.runs.all().collect()))
     }
 
     fn uses(&self, run: RunId, below: u64) -> Result<Vec<UseRow>, ShelfError> {

@@ -36,8 +36,10 @@ const PATHS: TableDefinition<'_, Bytes, ()> = TableDefinition::new("paths");
 const BLAKE3: TableDefinition<'_, Bytes, ()> = TableDefinition::new("blake3");
 /// SHA-256, node.
 const SHA256: TableDefinition<'_, Bytes, ()> = TableDefinition::new("sha256");
-/// Run -> `RunRow` (JSON).
+/// Run -> `RunRow` (JSON), without processes.
 const RUNS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("runs");
+/// Run, number -> `ProcessRow` (JSON).
+const PROCESSES: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("processes");
 /// Run, node that it wrote.
 const WRITTEN: TableDefinition<'_, Bytes, ()> = TableDefinition::new("written");
 /// Run, order -> `UseRow` (JSON).
@@ -104,7 +106,7 @@ pub struct Batch {
     pub versions: Vec<VersionRow>,
     /// By `run` and `order`.
     pub uses: Vec<UseRow>,
-    /// By `id`.
+    /// By `id`; processes that a row does not tell of stay.
     pub runs: Vec<RunRow>,
 }
 

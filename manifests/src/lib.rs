@@ -23,6 +23,7 @@ pub mod layout;
 pub mod private;
 pub mod read;
 pub mod rows;
+pub mod runs;
 pub mod scan;
 pub mod seal;
 pub mod set;

@@ -189,7 +189,7 @@ pub struct RunRow {
     pub exit: Option<i32>,
     /// Number of uses so far.
     pub uses: u64,
-    /// Its processes that touched the mount.
+    /// Its processes that touched the mount. In a private record, and in what the index is told: those that no earlier one tells of.
     pub processes: Vec<ProcessRow>,
 }
 

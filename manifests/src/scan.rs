@@ -189,15 +189,16 @@ impl StoreScan {
         let told = record
             .and_then(|r| r.run.clone())
             .filter(|r| r.id == run.id);
-        let known = self.history.run(run.id).ok().flatten();
-        let rank = |r: &RunRow| (r.ended.is_some(), r.uses, r.processes.len());
+        let rank = |r: &RunRow| (r.ended.is_some(), r.uses);
+        let known = self.history.head(run.id).map(rank);
         match (known, told) {
-            (None, told) => self
-                .history
-                .add_run(told.unwrap_or_else(|| public_run(run))),
+            (None, None) => self.history.add_run(public_run(run)),
             // Later records of the same run know more of it.
-            (Some(known), Some(told)) if rank(&told) > rank(&known) => self.history.add_run(told),
-            (Some(_), _) => {}
+            (known, Some(told)) if known.is_none_or(|k| rank(&told) > k) => {
+                self.history.add_run(told)
+            }
+            (_, Some(told)) => self.history.add_older_run(told),
+            (Some(_), None) => {}
         }
     }
 

@@ -168,6 +168,74 @@ fn a_script_in_a_work_tree_is_recorded_with_commit_and_dirty_flag() {
     );
 }
 
+fn bytes_below(dir: &std::path::Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|e| match e.metadata() {
+        Ok(meta) if meta.is_dir() => bytes_below(&e.path()),
+        Ok(meta) => meta.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+/// A script of many commands is one run of many processes. Each file that one of them makes costs what the first did, in the journal and in the
+/// store; and after a crash, and from the store alone, all of them are known.
+#[test]
+fn a_file_of_a_script_with_many_commands_costs_no_more_than_one_of_a_script_with_few() {
+    let lab = Lab::new();
+    let mount = lab.mount(Options::new(Io::Passthrough));
+    let written = || {
+        let journals = fs::read_dir(lab.behind(".atlas/nodes")).unwrap().flatten();
+        let journals: u64 = journals
+            .map(|node| bytes_below(&node.path().join("journal")))
+            .sum();
+        (journals, bytes_below(&lab.behind(".atlas/store/private")))
+    };
+    lab.put("in", b"in");
+    let mut costs = Vec::new();
+    for n in [50, 350] {
+        let before = written();
+        let script = format!("for i in $(seq {n}); do /bin/cp in {n}.$i; done");
+        run(&mount, &["--", "sh", "-c", &script]).expect(0);
+        mount.sync();
+        let after = written();
+        costs.push((after.0 - before.0, after.1 - before.1));
+    }
+    let (few, many) = (costs[0], costs[1]);
+    for (what, few, many) in [
+        ("journal", few.0, many.0),
+        ("private records", few.1, many.1),
+    ] {
+        assert!(few > 0, "{what}");
+        assert!(
+            many < few * 9,
+            "{what}: {few} bytes for 50 files, {many} for 350"
+        );
+    }
+    let of = mount.lineage("350.350").root().run.clone().unwrap();
+    let processes = |mount: &Mount<'_>| {
+        let shown = mount.ctl(&["show", "--json", &of]).expect(0).json();
+        shown["run"]["processes"].as_array().unwrap().len()
+    };
+    let known = processes(&mount);
+    assert!(known >= 350, "{known}");
+    mount.crash();
+    let mount = lab.mount(Options::new(Io::Passthrough));
+    mount.sync();
+    assert_eq!(processes(&mount), known, "after a crash");
+    drop(mount);
+    let source = lab.source();
+    let source = source.to_str().unwrap();
+    lab.ctl(&["doctor", "--rebuild", source]).expect(0);
+    let state = lab.source().join(".atlas");
+    let shown = lab
+        .ctl(&["--state", state.to_str().unwrap(), "show", "--json", &of])
+        .expect(0)
+        .json();
+    let rebuilt = shown["run"]["processes"].as_array().unwrap().len();
+    assert_eq!(rebuilt, known, "from the store");
+}
+
 /// A run that another user started is not shown with what he could not read.
 #[test]
 fn an_ordinary_user_sees_only_what_he_could_read() {

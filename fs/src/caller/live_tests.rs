@@ -230,7 +230,7 @@ fn execve_is_noticed_when_the_process_opens_for_writing_again() {
     );
     let seen = callers.seen(&who).unwrap();
     assert_eq!(seen.argv, ["sleep".into(), "1000".into()]);
-    let rows = callers.processes(who.run);
+    let rows = callers.row(who.run).unwrap().processes;
     assert_eq!(rows[who.process as usize].argv, seen.argv);
 }
 

@@ -15,6 +15,9 @@ use super::watch::Watch;
 use super::{Merge, ProcessKey, Tgid, Who};
 
 mod joining;
+mod processes;
+
+use processes::Processes;
 
 /// A process of a run.
 #[derive(Debug)]
@@ -38,8 +41,10 @@ pub(crate) struct Process {
 /// A run that has not been forgotten.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// What is told of it; `processes` is kept up to date here.
+    /// What is told of it, but for its processes.
     pub(crate) row: RunRow,
+    /// Those that touched the mount.
+    pub(crate) processes: Processes,
     /// The cgroup it lives in, when it is one made for it.
     pub(crate) cgroup: Option<String>,
     /// The process that declared it.
@@ -166,6 +171,7 @@ impl Registry {
             n,
             Run {
                 row,
+                processes: Processes::default(),
                 cgroup: None,
                 by: None,
                 left: Vec::new(),
@@ -245,8 +251,8 @@ impl Registry {
                 tgid: key.tgid,
             };
         };
-        let process = run.row.processes.len() as u32;
-        run.row.processes.push(row(process, tree, &seen));
+        let process = run.processes.next();
+        run.processes.push(row(process, tree, &seen));
         if run.subject.is_none() {
             let subject = origin.as_ref().unwrap_or(&seen);
             run.subject = Some(subject.key);
@@ -299,10 +305,8 @@ impl Registry {
             return;
         };
         run.row.confined = worse(run.row.confined, seen.confined());
-        if let Some(p) = run.row.processes.get_mut(who.process as usize) {
-            p.exe.clone_from(&seen.exe);
-            p.argv.clone_from(&seen.argv);
-        }
+        run.processes
+            .becomes(who.process, seen.exe.as_ref(), &seen.argv);
         if run.subject == Some(seen.key) {
             run.row.exe.clone_from(&seen.exe);
             // What was declared stays: `atlasctl run` knows best what it was asked to run.
@@ -361,10 +365,10 @@ impl Registry {
         if let Some(who) = run.outside {
             return Some(who);
         }
-        let process = run.row.processes.len() as u32;
+        let process = run.processes.next();
         let tree = run.next_tree;
         run.next_tree += 1;
-        run.row.processes.push(ProcessRow {
+        run.processes.push(ProcessRow {
             number: process,
             tree,
             pid: 0,

@@ -70,7 +70,7 @@ fn processes_of_one_root_are_one_run_and_are_numbered_in_order_of_touch() {
     assert_eq!((b.process, b.tree), (1, 0));
     assert_ne!(a.run, c.run);
     assert_eq!(admit(&mut r, 12, 99, &[]), b, "a process keeps its place");
-    assert_eq!(r.run(a.run).unwrap().row.processes.len(), 2);
+    assert_eq!(r.run(a.run).unwrap().processes.all().len(), 2);
 }
 
 #[test]
@@ -104,9 +104,14 @@ fn runs_that_turn_out_to_be_one_keep_every_process_under_a_number_of_its_own() {
         }]
     );
     assert_eq!((between.run, between.tree), (a0.run, 0));
-    let row = &r.run(b1.run).unwrap().row;
-    assert_eq!(row.id, a0.run, "the absorbed name still answers");
-    let numbers: Vec<_> = row.processes.iter().map(|p| (p.number, p.pid)).collect();
+    let run = r.run(b1.run).unwrap();
+    assert_eq!(run.row.id, a0.run, "the absorbed name still answers");
+    let numbers: Vec<_> = run
+        .processes
+        .all()
+        .iter()
+        .map(|p| (p.number, p.pid))
+        .collect();
     assert_eq!(numbers, [(0, 41), (1, 42), (2, 51), (3, 52), (4, 60)]);
     assert_eq!(
         r.processes[&key(52)].who,
@@ -197,8 +202,14 @@ fn who_reads_what_an_ended_run_wrote_is_a_run_of_its_own_with_its_uses() {
         copy: Some(train.tree),
     }];
     assert_eq!(r.take_merges(), copied);
-    let row = &r.run(train.run).unwrap().row;
-    let numbers: Vec<_> = row.processes.iter().map(|p| (p.number, p.pid)).collect();
+    let run = r.run(train.run).unwrap();
+    let row = &run.row;
+    let numbers: Vec<_> = run
+        .processes
+        .all()
+        .iter()
+        .map(|p| (p.number, p.pid))
+        .collect();
     assert_eq!(numbers, [(0, 41), (1, 51)]);
     assert_eq!((train.process, row.argv.len()), (1, 1));
     let worker = admit(&mut r, 52, 51, &[-1]);
@@ -218,9 +229,9 @@ fn a_run_is_called_by_what_was_started_and_not_by_its_first_worker() {
     let mut after = Seen::clone(&seen(41));
     after.argv = vec!["worker".into()];
     r.update(Arc::new(after));
-    let row = &r.run(worker.run).unwrap().row;
-    assert_eq!(row.argv, ["train.py".into()]);
-    assert_eq!(row.processes[0].argv, ["worker".into()]);
+    let run = r.run(worker.run).unwrap();
+    assert_eq!(run.row.argv, ["train.py".into()]);
+    assert_eq!(run.processes.all()[0].argv, ["worker".into()]);
 }
 
 #[test]
@@ -270,8 +281,8 @@ fn execve_changes_what_is_seen_and_not_the_place() {
         ..Seen::clone(&seen(41))
     };
     r.update(Arc::new(after));
-    let row = &r.run(a.run).unwrap().row;
-    assert_eq!(row.exe, Some("/usr/bin/gzip".into()));
-    assert_eq!(row.processes[0].argv, ["gzip".into()]);
+    let run = r.run(a.run).unwrap();
+    assert_eq!(run.row.exe, Some("/usr/bin/gzip".into()));
+    assert_eq!(run.processes.all()[0].argv, ["gzip".into()]);
     assert_eq!(r.processes[&key(41)].who, a);
 }

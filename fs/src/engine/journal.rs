@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -26,7 +27,7 @@ use crate::ledger::{Place, RawUse};
 pub(crate) enum Record {
     /// A use was entered.
     Used(RawUse),
-    /// A version ended; its run as it was then.
+    /// A version ended; its run as it was then, with those of its processes of which no earlier record tells.
     Ended {
         /// The version.
         row: VersionRow,
@@ -70,7 +71,12 @@ impl Journal {
     pub(crate) fn begin(dir: &Path, instance: InstanceId) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let path = dir.join(format!("{instance}.jsonl"));
-        let file = OpenOptions::new().append(true).create(true).open(&path)?;
+        // It names paths and arguments: nobody else reads it, whatever the umask.
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)?;
         Ok(Self {
             path,
             inner: Mutex::new(Inner {

@@ -17,6 +17,7 @@ mod sets;
 mod sidecar;
 mod statement;
 mod status;
+mod told;
 mod turns;
 mod virtuals;
 
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::id::{RunId, VersionId};
 use atlas_manifests::index::Index;
-use atlas_manifests::rows::{RunRow, VersionRow};
+use atlas_manifests::rows::VersionRow;
 use atlas_manifests::seal::Sealer;
 use atlas_manifests::shelf::Object;
 use atlas_manifests::statement::ManifestRef;
@@ -46,6 +47,7 @@ use self::journal::{Journal, Record};
 use self::register::Digesting;
 use self::scribe::Scribe;
 use self::statement::Frame;
+use self::told::Told;
 use self::turns::Turns;
 use crate::background;
 use crate::caller::{Callers, Who};
@@ -76,6 +78,7 @@ pub struct Engine {
     index: Arc<Index>,
     store: Arc<Store>,
     journal: Journal,
+    journaled: Mutex<Told>,
     scribe: Sender<Work>,
     scribe_thread: Mutex<Option<JoinHandle<()>>>,
     ticker: Mutex<Option<JoinHandle<()>>>,
@@ -165,6 +168,7 @@ impl Engine {
             index,
             store,
             journal,
+            journaled: Mutex::default(),
             scribe: to_scribe,
             scribe_thread: Mutex::new(None),
             ticker: Mutex::new(None),
@@ -269,7 +273,8 @@ impl Engine {
                 return;
             }
             Effect::Ended(row) => {
-                let run = row.run.and_then(|r| self.callers.row(r));
+                let mut journaled = lock(&self.journaled);
+                let run = row.run.and_then(|r| journaled.news(&self.callers, r));
                 self.journal.push(&Record::Ended { row: *row, run });
                 return;
             }
@@ -343,6 +348,7 @@ impl Engine {
         for run in forgotten {
             self.callers.forget(run);
             self.facts.forget(run);
+            lock(&self.journaled).forget(run);
             let _ = self.scribe.send(Work::Over(run));
             self.step(|l| l.forget_run(run));
         }
@@ -375,13 +381,6 @@ impl Engine {
         } else {
             Confined::Open
         }
-    }
-
-    pub(crate) fn run_row(&self, run: RunId) -> Option<RunRow> {
-        let mut row = self.callers.row(run)?;
-        row.uses = lock(&self.ledger).uses_of(run);
-        row.confined = self.confined(row.confined);
-        Some(row)
     }
 
     /// `--sidecar`: the manifest also goes beside its file. The store has it in any case.

@@ -8,7 +8,8 @@ use atlas_manifests::digest::Sha256;
 use atlas_manifests::id::{NodeId, NodeRef, RunId};
 use atlas_manifests::index::{Batch, Index, IndexError};
 use atlas_manifests::layout::Layout;
-use atlas_manifests::rows::{FileIdentity, RunRow, VersionRow};
+use atlas_manifests::rows::{FileIdentity, VersionRow};
+use atlas_manifests::runs::Runs;
 use atlas_manifests::scan::StoreScan;
 use atlas_manifests::shelf::Catalogue as _;
 use atlas_manifests::store::Store;
@@ -69,7 +70,7 @@ pub(super) fn next_version(index: u64, records: &[Record], node: NodeId) -> u64 
 struct Left {
     ended: BTreeMap<NodeRef, VersionRow>,
     uses: HashMap<RunId, BTreeMap<u64, RawUse>>,
-    runs: HashMap<RunId, RunRow>,
+    runs: Runs,
     settled: BTreeMap<NodeRef, Sha256>,
     places: BTreeMap<NodeRef, Place>,
 }
@@ -83,7 +84,7 @@ fn sort(records: Vec<Record>) -> Left {
             }
             Record::Ended { row, run } => {
                 if let Some(run) = run {
-                    left.runs.insert(run.id, run);
+                    left.runs.add(run);
                 }
                 left.ended.insert(row.node, row);
             }
@@ -145,11 +146,11 @@ impl Engine {
         }
         let runs: BTreeSet<RunId> = left.ended.values().filter_map(|r| r.run).collect();
         for run in runs {
-            let Some(row) = left.runs.get(&run) else {
+            let Some(row) = left.runs.get(run) else {
                 continue;
             };
-            let _ = self.scribe.send(Work::Restored(Box::new(row.clone())));
-            self.facts.remember(row);
+            self.facts.remember(&row);
+            let _ = self.scribe.send(Work::Restored(Box::new(row)));
             let uses = left.uses.remove(&run).unwrap_or_default();
             // Until it is sealed it is this life's to lose.
             for raw in uses.values() {
@@ -158,9 +159,11 @@ impl Engine {
             let restored: Vec<Restored> = uses.into_values().map(|u| self.restored(u)).collect();
             self.step(|l| l.restore_uses(run, restored));
         }
+        let mut told = BTreeSet::new();
         for row in left.ended.into_values() {
             let now = self.present(&row);
-            let run = row.run.and_then(|r| left.runs.get(&r).cloned());
+            let run = row.run.filter(|r| told.insert(*r));
+            let run = run.and_then(|r| left.runs.get(r));
             self.journal.push(&Record::Ended {
                 row: row.clone(),
                 run,
@@ -189,10 +192,14 @@ impl Engine {
             .into_iter()
             .filter(|row| !self.settled_in_index(row.node))
             .collect();
-        let runs = runs
-            .into_iter()
-            .filter(|row| self.index.run(row.id).is_ok_and(|known| known.is_none()))
-            .collect();
+        let mut all = Runs::default();
+        for row in runs {
+            let known = self.index.run(row.id).map_err(|e| e.to_string())?;
+            all.add(row);
+            // What the index knows it may have learnt later.
+            known.into_iter().for_each(|row| all.add(row));
+        }
+        let runs = all.all().collect();
         let batch = Batch {
             versions: fresh,
             uses,

@@ -25,6 +25,7 @@ use super::journal::Record;
 use super::register::Registration;
 use super::sets::Sets;
 use super::statement::{Frame, Worded, registered, state};
+use super::told::Told;
 use super::{Engine, Work};
 use crate::descriptors;
 use crate::ledger::{Plan, Ticket};
@@ -43,7 +44,11 @@ pub(super) struct Scribe {
     pub(super) sealer: Sealer,
     pub(super) frame: Frame,
     sets: Sets,
+    /// Of earlier lives.
     runs: HashMap<RunId, RunRow>,
+    /// What the index has of each run, and what private records have.
+    indexed: Told,
+    recorded: Told,
     parked: Vec<Signed>,
     /// Segments of versions that could not be signed: later ones of their runs commit to them all the same.
     segments: Vec<Item>,
@@ -70,6 +75,8 @@ impl Scribe {
             frame,
             sets: Sets::default(),
             runs: HashMap::new(),
+            indexed: Told::default(),
+            recorded: Told::default(),
             parked: Vec::new(),
             segments: Vec::new(),
             unsynced: false,
@@ -140,7 +147,11 @@ impl Scribe {
                 Work::Restored(row) => {
                     self.runs.insert(row.id, *row);
                 }
-                Work::Over(run) => self.sets.forget(run),
+                Work::Over(run) => {
+                    self.sets.forget(run);
+                    self.indexed.forget(run);
+                    self.recorded.forget(run);
+                }
                 Work::Renamed(from, to) => {
                     // Rows so far were made under the old name.
                     self.write_rows(engine, std::mem::take(&mut rows));
@@ -161,6 +172,7 @@ impl Scribe {
                     }
                     Err(why) => {
                         tracing::error!(version = %plan.version, why, "cannot seal");
+                        self.recorded.forget(plan.run);
                         engine.unsealable(plan.ticket, why);
                     }
                 },
@@ -214,7 +226,7 @@ impl Scribe {
             .extend(segment.map(|(root, bytes)| Item::inputs(root, bytes)));
         let facts = engine.facts.of(plan.run, plan.row.process);
         let run = self
-            .run_row(engine, plan.run)
+            .recorded_run(engine, plan)
             .ok_or_else(|| format!("nothing is known of {}", plan.run))?;
         let sealed_at = now();
         let Some(Worded { statement, fields }) = state(
@@ -358,10 +370,19 @@ impl Scribe {
         }
     }
 
-    fn run_row(&mut self, engine: &Engine, run: RunId) -> Option<RunRow> {
-        let mut row = engine
-            .run_row(run)
-            .or_else(|| self.runs.get(&run).cloned())?;
+    /// For a version's private record: its own process, and those of which no record tells yet.
+    fn recorded_run(&mut self, engine: &Engine, plan: &Plan) -> Option<RunRow> {
+        let (of, number) = (plan.run, plan.row.process);
+        let mut row = news(&mut self.recorded, engine, &self.runs, of)?;
+        if row.processes.iter().all(|p| p.number != number) {
+            let earlier = || self.runs.get(&of)?.processes.get(number as usize).cloned();
+            let own = engine.callers.process(of, number).or_else(earlier);
+            row.processes.extend(own);
+        }
+        Some(Self::with_facts(engine, of, row))
+    }
+
+    fn with_facts(engine: &Engine, run: RunId, mut row: RunRow) -> RunRow {
         let facts = engine.facts.of(run, 0);
         row.git = row.git.or_else(|| facts.git.clone());
         row.python = row
@@ -369,15 +390,19 @@ impl Scribe {
             .or_else(|| facts.python.as_ref().map(|(p, _)| p.clone()));
         row.script = row.script.or_else(|| facts.script.clone());
         row.confined = engine.confined(row.confined);
-        Some(row)
+        row
     }
 
     fn write_rows(&mut self, engine: &Engine, rows: Rows) {
-        let runs: Vec<RunRow> = rows
-            .runs
-            .iter()
-            .filter_map(|r| self.run_row(engine, *r))
-            .collect();
+        let indexed = &mut self.indexed;
+        let row = |r: &RunId| {
+            Some(Self::with_facts(
+                engine,
+                *r,
+                news(indexed, engine, &self.runs, *r)?,
+            ))
+        };
+        let runs: Vec<RunRow> = rows.runs.iter().filter_map(row).collect();
         let versions = rows
             .versions
             .into_iter()
@@ -437,6 +462,18 @@ impl Scribe {
             tracing::warn!(error = %e, "the index did not follow a rename");
         }
     }
+}
+
+/// What is new of a run of this life, or of an earlier one.
+fn news(
+    told: &mut Told,
+    engine: &Engine,
+    earlier: &HashMap<RunId, RunRow>,
+    run: RunId,
+) -> Option<RunRow> {
+    let now = told.news(&engine.callers, run);
+    now.map(|row| engine.as_told(row))
+        .or_else(|| Some(told.rest(earlier.get(&run)?)))
 }
 
 /// Rows of one round: the last row of a node wins.

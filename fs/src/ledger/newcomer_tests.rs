@@ -79,7 +79,8 @@ fn a_newcomer_who_writes_nothing_lets_the_version_be_sealed_as_held() {
 
 /// A mapping outlives the close, and stores; then somebody else opens the file, and writes.
 #[test]
-fn what_a_mapping_stored_before_a_newcomer_came_is_part_of_the_version_and_what_came_after_is_not() {
+fn what_a_mapping_stored_before_a_newcomer_came_is_part_of_the_version_and_what_came_after_is_not()
+{
     for late in [false, true] {
         let mut b = Bench::new();
         let p = who(1, 0);

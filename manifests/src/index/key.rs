@@ -42,6 +42,13 @@ pub(super) fn parse_run(key: &[u8]) -> Option<RunId> {
     })
 }
 
+pub(super) fn process(r: RunId, number: u32) -> [u8; 28] {
+    let mut key = [0; 28];
+    key[..24].copy_from_slice(&run(r));
+    key[24..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
 pub(super) fn of_use(r: RunId, order: u64) -> [u8; 32] {
     let mut key = [0; 32];
     key[..24].copy_from_slice(&run(r));

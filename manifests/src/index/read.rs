@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use redb::{ReadTransaction, ReadableTable, TableDefinition};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError};
 use serde::de::DeserializeOwned;
 
 use super::{
-    BLAKE3, IDENTITIES, Index, IndexError, PATHS, RUNS, SHA256, USERS, USES, VERSIONS, WRITTEN, key,
+    BLAKE3, IDENTITIES, Index, IndexError, PATHS, PROCESSES, RUNS, SHA256, USERS, USES, VERSIONS,
+    WRITTEN, key,
 };
 use crate::bytes::PathBytes;
 use crate::digest::DigestPrefix;
@@ -90,13 +91,17 @@ impl Catalogue for Index {
     }
 
     fn run(&self, id: RunId) -> Result<Option<RunRow>, ShelfError> {
-        Ok(self.read(|txn| get(&txn.open_table(RUNS)?, &key::run(id)))?)
+        Ok(self.read(|txn| {
+            let head: Option<RunRow> = get(&txn.open_table(RUNS)?, &key::run(id))?;
+            head.map(|head| with_processes(txn, head)).transpose()
+        })?)
     }
 
     fn runs(&self) -> Result<Vec<RunRow>, ShelfError> {
         let all = self.read(|txn| {
             let table = txn.open_table(RUNS)?;
-            table.iter()?.map(|entry| parse(entry?.1.value())).collect()
+            let heads = table.iter()?.map(|entry| parse(entry?.1.value()));
+            heads.map(|head| with_processes(txn, head?)).collect()
         })?;
         Ok(first_started_first(all))
     }
@@ -145,6 +150,18 @@ impl Catalogue for Index {
 
 fn node_of_path(k: &[u8]) -> Option<NodeRef> {
     key::parse_path(k).map(|(_, node)| node)
+}
+
+fn with_processes(txn: &ReadTransaction, mut head: RunRow) -> Result<RunRow, redb::Error> {
+    let table = match txn.open_table(PROCESSES) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(head),
+        table => table?,
+    };
+    let (from, to) = (key::process(head.id, 0), key::process(head.id, u32::MAX));
+    for entry in table.range(&from[..]..=&to[..])? {
+        head.processes.push(parse(entry?.1.value())?);
+    }
+    Ok(head)
 }
 
 /// What `parse` finds in every key with this prefix.

@@ -7,6 +7,7 @@ use crate::digest::{DigestPrefix, Digests};
 use crate::history::History;
 use crate::id::{InstanceId, NodeRef, RunId, VersionId};
 use crate::layout::Layout;
+use crate::rows::ProcessRow;
 use crate::scan::tests::{run_row, version_row};
 use crate::shelf::Catalogue;
 use crate::vocabulary::Kind;
@@ -38,6 +39,46 @@ fn batch(versions: Vec<VersionRow>) -> Batch {
         versions,
         ..Batch::default()
     }
+}
+
+#[test]
+fn a_run_that_is_told_in_parts_has_all_its_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(&dir.path().join("index.redb")).unwrap();
+    let part = |numbers: &[u32], uses| {
+        let mut row = run_row(run(1));
+        row.uses = uses;
+        row.processes = numbers
+            .iter()
+            .map(|number| ProcessRow {
+                number: *number,
+                tree: 0,
+                pid: 7,
+                exe: None,
+                argv: vec![format!("{uses}").as_str().into()],
+            })
+            .collect();
+        row
+    };
+    for row in [part(&[0, 1], 1), part(&[], 2), part(&[1, 2], 3)] {
+        let runs = vec![row, run_row(run(2))];
+        index
+            .write(&Batch {
+                runs,
+                ..Batch::default()
+            })
+            .unwrap();
+    }
+    let found = index.run(run(1)).unwrap().unwrap();
+    let known = found
+        .processes
+        .iter()
+        .map(|p| (p.number, p.argv[0].lossy()));
+    let known: Vec<_> = known.collect();
+    let wanted = [(0, "1"), (1, "3"), (2, "3")].map(|(n, by)| (n, by.to_owned()));
+    assert_eq!((found.uses, known), (3, wanted.to_vec()));
+    assert_eq!(index.runs().unwrap()[0].processes.len(), 3);
+    assert!(index.run(run(2)).unwrap().unwrap().processes.is_empty());
 }
 
 fn full(index: &Index) {

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::read::{check, get, keys};
 use super::{
-    BLAKE3, Batch, Db, IDENTITIES, Index, IndexError, META, PATHS, RUNS, SHA256, SYNC_EVERY, USERS,
-    USES, VERSIONS, WRITTEN, Writer, damaged, guarded, key,
+    BLAKE3, Batch, Db, IDENTITIES, Index, IndexError, META, PATHS, PROCESSES, RUNS, SHA256,
+    SYNC_EVERY, USERS, USES, VERSIONS, WRITTEN, Writer, damaged, guarded, key,
 };
 use crate::bytes::PathBytes;
 use crate::id::NodeRef;
@@ -180,6 +180,7 @@ pub(super) struct Tables<'txn> {
     blake3: Keys<'txn>,
     sha256: Keys<'txn>,
     runs: Rows<'txn>,
+    processes: Rows<'txn>,
     written: Keys<'txn>,
     uses: Rows<'txn>,
     users: Keys<'txn>,
@@ -195,6 +196,7 @@ impl<'txn> Tables<'txn> {
             blake3: txn.open_table(BLAKE3)?,
             sha256: txn.open_table(SHA256)?,
             runs: txn.open_table(RUNS)?,
+            processes: txn.open_table(PROCESSES)?,
             written: txn.open_table(WRITTEN)?,
             uses: txn.open_table(USES)?,
             users: txn.open_table(USERS)?,
@@ -264,7 +266,15 @@ impl<'txn> Tables<'txn> {
     }
 
     fn put_run(&mut self, row: &RunRow) -> Result<(), redb::Error> {
-        self.runs.insert(&key::run(row.id)[..], &*json(row)?)?;
+        for p in &row.processes {
+            let k = key::process(row.id, p.number);
+            self.processes.insert(&k[..], &*json(p)?)?;
+        }
+        let head = RunRow {
+            processes: Vec::new(),
+            ..row.clone()
+        };
+        self.runs.insert(&key::run(row.id)[..], &*json(&head)?)?;
         Ok(())
     }
 

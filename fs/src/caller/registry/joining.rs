@@ -61,13 +61,13 @@ impl Registry {
     /// What run `p` used, tree `tree` of run `n` has used; both stay what they are.
     fn copy(&mut self, p: u64, n: u64, tree: u32) {
         let (from_id, into_id) = (self.id(p), self.id(n));
-        let Some(rows) = self.runs.get(&p).map(|r| r.row.processes.clone()) else {
+        let Some(rows) = self.runs.get(&p).map(|r| r.processes.all().to_vec()) else {
             return;
         };
         let Some(run) = self.runs.get_mut(&n).filter(|_| p != n) else {
             return;
         };
-        let (count, next) = (rows.len() as u32, run.row.processes.len() as u32);
+        let (count, next) = (rows.len() as u32, run.processes.next());
         let processes = match run.after.insert(p, (count, next)) {
             // Nobody new has come to it: its processes have their numbers here already.
             Some((before, offset)) if before == count => {
@@ -80,7 +80,9 @@ impl Registry {
                     tree,
                     ..r
                 };
-                run.row.processes.extend(rows.into_iter().map(renumber));
+                for row in rows.into_iter().map(renumber) {
+                    run.processes.push(row);
+                }
                 next
             }
         };
@@ -188,13 +190,13 @@ impl Registry {
             return;
         };
         // Trees that share a pipe are graded as one tree: numbers stay, and tree 0 meets tree 0.
-        let offset = run.row.processes.len() as u32;
-        run.row
-            .processes
-            .extend(old.row.processes.into_iter().map(|p| ProcessRow {
+        let offset = run.processes.next();
+        for p in old.processes.all() {
+            run.processes.push(ProcessRow {
                 number: p.number + offset,
-                ..p
-            }));
+                ..p.clone()
+            });
+        }
         run.row.confined = worse(run.row.confined, old.row.confined);
         run.row.uses += old.row.uses;
         run.next_tree = run.next_tree.max(old.next_tree);
