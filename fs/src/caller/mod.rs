@@ -9,6 +9,7 @@ mod parse;
 mod pipes;
 mod proc;
 mod registry;
+mod rows;
 mod seen;
 mod sweep;
 mod threads;
@@ -20,7 +21,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::id::{InstanceId, RunId};
-use atlas_manifests::rows::{ProcessRow, RunRow};
 use atlas_manifests::vocabulary::Closed;
 
 use crate::program::script;
@@ -357,39 +357,6 @@ impl Callers {
         let left = proc::descendants(by.tgid);
         self.registry().finish(run, exit, left);
         Ok(())
-    }
-
-    /// What is known of a run, as the index keeps it. An absorbed run answers as the one that has it.
-    pub fn row(&self, run: RunId) -> Option<RunRow> {
-        self.row_since(run, 0).map(|(row, _)| row)
-    }
-
-    /// The same with only those processes that came or changed since the place that an earlier call gave, and the place to go on from.
-    pub fn row_since(&self, run: RunId, place: usize) -> Option<(RunRow, usize)> {
-        let registry = self.registry();
-        let run = registry.run(run)?;
-        let (processes, place) = run.processes.since(place);
-        let head = run.row.clone();
-        Some((RunRow { processes, ..head }, place))
-    }
-
-    /// The run that a run has become: itself, unless another one absorbed it.
-    pub fn row_id(&self, run: RunId) -> Option<RunId> {
-        self.registry().run(run).map(|r| r.row.id)
-    }
-
-    /// One process of a run.
-    pub fn process(&self, run: RunId, number: u32) -> Option<ProcessRow> {
-        let registry = self.registry();
-        let all = registry.run(run)?.processes.all();
-        all.get(number as usize).cloned()
-    }
-
-    /// Changes a run's row: `uses`, and what `program` found out of its first process.
-    pub fn amend(&self, run: RunId, change: impl FnOnce(&mut RunRow)) {
-        if let Some(found) = self.registry().run_mut(run) {
-            change(&mut found.row);
-        }
     }
 
     /// What was last seen of a process that still lives, for `program::Programs::facts`.

@@ -373,7 +373,7 @@ impl Scribe {
     /// For a version's private record: its own process, and those of which no record tells yet.
     fn recorded_run(&mut self, engine: &Engine, plan: &Plan) -> Option<RunRow> {
         let (of, number) = (plan.run, plan.row.process);
-        let mut row = news(&mut self.recorded, engine, &self.runs, of)?;
+        let mut row = self.recorded.of(engine, &self.runs, of)?;
         if row.processes.iter().all(|p| p.number != number) {
             let earlier = || self.runs.get(&of)?.processes.get(number as usize).cloned();
             let own = engine.callers.process(of, number).or_else(earlier);
@@ -399,7 +399,7 @@ impl Scribe {
             Some(Self::with_facts(
                 engine,
                 *r,
-                news(indexed, engine, &self.runs, *r)?,
+                indexed.of(engine, &self.runs, *r)?,
             ))
         };
         let runs: Vec<RunRow> = rows.runs.iter().filter_map(row).collect();
@@ -462,18 +462,6 @@ impl Scribe {
             tracing::warn!(error = %e, "the index did not follow a rename");
         }
     }
-}
-
-/// What is new of a run of this life, or of an earlier one.
-fn news(
-    told: &mut Told,
-    engine: &Engine,
-    earlier: &HashMap<RunId, RunRow>,
-    run: RunId,
-) -> Option<RunRow> {
-    let now = told.news(&engine.callers, run);
-    now.map(|row| engine.as_told(row))
-        .or_else(|| Some(told.rest(earlier.get(&run)?)))
 }
 
 /// Rows of one round: the last row of a node wins.

@@ -26,8 +26,21 @@ impl Told {
         Some(row)
     }
 
-    /// The same of a run of an earlier life, of which all is known that ever will be.
-    pub(super) fn rest(&mut self, all: &RunRow) -> RunRow {
+    /// The same of any run, with what others than the callers know of it; `earlier` are those of earlier lives.
+    pub(super) fn of(
+        &mut self,
+        engine: &Engine,
+        earlier: &HashMap<RunId, RunRow>,
+        run: RunId,
+    ) -> Option<RunRow> {
+        match self.news(&engine.callers, run) {
+            Some(row) => Some(engine.as_told(row)),
+            None => Some(self.rest(earlier.get(&run)?)),
+        }
+    }
+
+    /// What is new of a run of an earlier life, of which all is known that ever will be.
+    fn rest(&mut self, all: &RunRow) -> RunRow {
         let place = self.places.entry(all.id).or_default();
         let processes = all.processes.get(*place..).unwrap_or_default().to_vec();
         *place = all.processes.len();
