@@ -32,6 +32,8 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const VERSIONS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("versions");
 /// Path, 0, node.
 const PATHS: TableDefinition<'_, Bytes, ()> = TableDefinition::new("paths");
+/// The same of what is still there: a name that is used over and over has many versions, and one at most that a rename moves.
+const PRESENT: TableDefinition<'_, Bytes, ()> = TableDefinition::new("present");
 /// BLAKE3, node.
 const BLAKE3: TableDefinition<'_, Bytes, ()> = TableDefinition::new("blake3");
 /// SHA-256, node.

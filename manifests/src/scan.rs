@@ -195,7 +195,7 @@ impl StoreScan {
             (None, None) => self.history.add_run(public_run(run)),
             // Later records of the same run know more of it.
             (known, Some(told)) if known.is_none_or(|k| rank(&told) > k) => {
-                self.history.add_run(told)
+                self.history.add_run(told);
             }
             (_, Some(told)) => self.history.add_older_run(told),
             (Some(_), None) => {}

@@ -170,6 +170,10 @@ impl Observer for Engine {
         }
     }
 
+    fn unchanged(&self, file: FileKey) {
+        self.turns.told(file);
+    }
+
     fn opened(&self, o: &Opened<'_>) {
         if o.access.write && o.inline {
             self.follow(o);
@@ -277,6 +281,7 @@ impl Observer for Engine {
             None => {
                 let _turn = self.turns.of(file);
                 let Ok(now) = self.backing.identity(file) else {
+                    self.turns.told(file);
                     return;
                 };
                 let path_bytes = PathBytes::from(path);

@@ -106,9 +106,7 @@ impl Ledger {
         let w = self.reopen_if_settled(key, w);
         self.author(&w, now);
         self.at(w.node).phase = Phase::Held;
-        if let Some(f) = self.files.get_mut(&key) {
-            f.current = Some(w.node);
-        }
+        self.take_place(key, &w);
         self.replace_parent(&w);
         let ticket = self.new_attempt(w.node);
         self.tell_ended(w.node);
@@ -221,8 +219,8 @@ impl Ledger {
         self.author(&w, now);
         if let Some(file) = self.files.get_mut(&key) {
             file.writing = None;
-            file.current = Some(w.node);
         }
+        self.take_place(key, &w);
         if let Some(a) = &mut self.at(w.node).authored {
             a.doubtful = doubtful;
         }
@@ -256,6 +254,23 @@ impl Ledger {
             self.tell_ended(ix);
         }
         self.want_digest(ix, true);
+    }
+
+    /// The file holds this version. What it held when it was last known, and no more when this one was begun, has no name any more either.
+    fn take_place(&mut self, key: FileKey, w: &Writing) {
+        let Some(file) = self.files.get_mut(&key) else {
+            return;
+        };
+        let before = file.current.replace(w.node).map(|b| self.real(b));
+        let parent = w.parent.map(|p| self.real(p));
+        if let Some(before) = before
+            && before != w.node
+            && Some(before) != parent
+            && !self.nodes[before].gone
+        {
+            self.at(before).gone = true;
+            self.tell(before);
+        }
     }
 
     /// The file no longer holds what it held before.

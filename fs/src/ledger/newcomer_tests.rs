@@ -111,6 +111,24 @@ fn what_a_mapping_stored_before_a_newcomer_came_is_part_of_the_version_and_what_
     }
 }
 
+/// Emptied behind the mount, and then written through it: whose bytes were sealed there, and are no more, does not stay at the name.
+#[test]
+fn what_was_gone_before_a_writer_came_does_not_stay_at_the_name() {
+    let mut b = Bench::new();
+    b.write_file(1, b"first", who(1, 0));
+    b.settle();
+    let first = b.row(1).unwrap().node;
+    b.store(1, b"");
+    let h = b.open(1, UPDATE, who(2, 0));
+    assert!(!told(&b, first).gone, "it is still what was sealed here");
+    b.store(1, b"second");
+    b.close(h, 1, who(2, 0));
+    b.settle();
+    assert!(told(&b, first).gone);
+    assert_eq!(b.row(1).unwrap().digests, Some(Digests::of(b"second")));
+    assert_eq!(b.inconsistencies(), Vec::<String>::new());
+}
+
 /// Perhaps touched, perhaps written with as many bytes: nobody knows before the digest, and a newcomer takes the bytes away before that.
 #[test]
 fn what_may_have_been_only_touched_and_was_then_written_over_leaves_no_old_version_at_the_name() {

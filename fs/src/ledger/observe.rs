@@ -124,10 +124,6 @@ impl Ledger {
             }
             // Nobody was seen to change it, and what it was nobody can digest any more.
             self.lose(ix);
-            if known.is_some_and(|k| k.size != o.before.size) && !self.nodes[ix].gone {
-                self.at(ix).gone = true;
-                self.tell(ix);
-            }
         } else if busy {
             return None;
         }

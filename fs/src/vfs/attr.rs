@@ -12,6 +12,7 @@ use rustix::fs::{
     Timestamps, UTIME_NOW, UTIME_OMIT,
 };
 
+use super::announced::Announced;
 use super::birth;
 use super::core::Vfs;
 use super::credentials::As;
@@ -266,8 +267,9 @@ impl Vfs {
     ) -> io::Result<()> {
         let fd = self.inodes.fd(node)?;
         let regular = node.kind == FileType::RegularFile;
+        let observer = self.observer()?;
+        let announced = regular.then(|| Announced::new(&**observer, node.key, true));
         if regular {
-            self.observer()?.before_change(node.key, true);
             self.copy_up(node, &fd, &self.inodes.stat(&*fd)?)?;
         }
         {
@@ -277,11 +279,11 @@ impl Vfs {
                 None => sys::truncate(&sys::proc_path(&*fd), size)?,
             }
         }
-        if regular {
+        if let Some(announced) = announced {
             let path = self.inodes.path(node);
             let how = Change::Resize;
-            self.observer()?
-                .changed(node.key, handle.map(|h| h.id), &path, how, caller);
+            observer.changed(node.key, handle.map(|h| h.id), &path, how, caller);
+            announced.told();
         }
         Ok(())
     }

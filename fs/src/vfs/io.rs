@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
+use super::announced::Announced;
 use super::core::Vfs;
 use super::credentials::{As, prepare_thread};
 use super::handle::{Handle, Open, bad_handle};
@@ -115,7 +116,7 @@ impl Vfs {
         self.writable()?;
         let handle = self.handles.file(id)?;
         let observer = self.observer()?;
-        observer.before_change(handle.node.key, true);
+        let announced = Announced::new(&**observer, handle.node.key, true);
         {
             let file = self.description(&handle, OFlags::WRONLY)?;
             let _as = As::changer(caller);
@@ -124,6 +125,7 @@ impl Vfs {
         }
         let path = self.inodes.path(&handle.node);
         observer.changed(handle.node.key, Some(id), &path, Change::Allocate, caller);
+        announced.told();
         Ok(())
     }
 
@@ -138,7 +140,7 @@ impl Vfs {
         self.writable()?;
         let (source, target) = (self.handles.file(from)?, self.handles.file(to)?);
         let observer = self.observer()?;
-        observer.before_change(target.node.key, true);
+        let announced = Announced::new(&**observer, target.node.key, true);
         let length = usize::try_from(length.min(COPY_MOST)).unwrap_or(usize::MAX);
         let copied = {
             let input = self.description(&source, OFlags::RDONLY)?;
@@ -154,6 +156,7 @@ impl Vfs {
         };
         if copied > 0 {
             observer.copied(from, to, caller);
+            announced.told();
         }
         Ok(u32::try_from(copied).unwrap_or(u32::MAX))
     }

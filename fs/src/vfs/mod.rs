@@ -8,6 +8,7 @@ pub mod observer;
 pub mod options;
 pub mod probe;
 
+mod announced;
 pub(crate) mod attr;
 mod backing;
 mod birth;

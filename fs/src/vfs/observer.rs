@@ -89,6 +89,8 @@ pub trait Observer: Send + Sync + 'static {
     /// A file is about to be opened for writing, truncated or fallocated: stop digesting it and let go of its lease. At most 100 ms.
     /// `alters`: by the time that this is told its bytes are others already, as they are not after an open that empties nothing.
     fn before_change(&self, file: FileKey, alters: bool);
+    /// Nothing came of a change that `alters`: it failed, or there was nothing to do.
+    fn unchanged(&self, _file: FileKey) {}
     /// Told after the backing open succeeded and before the answer. Microseconds.
     fn opened(&self, opened: &Opened<'_>);
     /// Inline handles: these very bytes are about to be given to the reader.

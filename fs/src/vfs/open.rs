@@ -14,6 +14,7 @@ use std::time::Duration;
 use atlas_manifests::rows::FileIdentity;
 use rustix::fs::{FileType, Mode, OFlags};
 
+use super::announced::Announced;
 use super::attr::{Attr, Shown};
 use super::core::{TTL, Vfs};
 use super::credentials::{self, As};
@@ -97,8 +98,9 @@ impl Vfs {
             // Before anything is announced: between that and the telling nothing may take longer than it must.
             rehearse(&*fd, flags)?;
         }
+        let observer = self.observer()?;
+        let announced = changes.then(|| Announced::new(&**observer, node.key, access.truncate));
         if changes {
-            self.observer()?.before_change(node.key, access.truncate);
             self.copy_up(&node, &fd, &before)?;
         }
         let (way, restless) = {
@@ -118,6 +120,7 @@ impl Vfs {
         };
         let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
         let reply = self.tell_opened(node, access, caller, &before.identity(), way, backing)?;
+        announced.into_iter().for_each(Announced::told);
         Ok(OpenReply { restless, ..reply })
     }
 

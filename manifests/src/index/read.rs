@@ -207,7 +207,7 @@ pub(super) fn check(json: &[u8]) -> [u8; 8] {
     out
 }
 
-fn parse<T: DeserializeOwned>(row: &[u8]) -> Result<T, redb::Error> {
+pub(super) fn parse<T: DeserializeOwned>(row: &[u8]) -> Result<T, redb::Error> {
     let json = row
         .split_at_checked(8)
         .filter(|(said, json)| *said == check(json))

@@ -125,6 +125,32 @@ fn a_directory_that_moves_takes_its_versions_along_and_its_namesakes_stay() {
 }
 
 #[test]
+fn an_index_of_the_format_before_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("i");
+    let index = Index::open(&path).unwrap();
+    let gone = VersionRow {
+        gone: true,
+        ..version(1, "d/a")
+    };
+    index
+        .write(&batch(vec![gone, version(2, "d/a"), version(3, "d/b")]))
+        .unwrap();
+    index
+        .change(true, |tables| {
+            tables.present.retain(|_, ()| false)?;
+            tables.meta.insert("format", 1)?;
+            Ok(())
+        })
+        .unwrap();
+    index.close();
+    let index = Index::open(&path).unwrap();
+    index.rename(Path::new("d"), Path::new("e")).unwrap();
+    assert_eq!(paths(&index, "e"), ["e/a", "e/b"]);
+    assert_eq!(index.by_path(Path::new("d/a")).unwrap().len(), 1);
+}
+
+#[test]
 fn a_file_renamed_over_another_replaces_it() {
     let dir = tempfile::tempdir().unwrap();
     let index = Index::open(&dir.path().join("i")).unwrap();

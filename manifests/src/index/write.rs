@@ -6,17 +6,19 @@ use std::sync::{MutexGuard, PoisonError};
 use redb::{Durability, ReadableTable as _, Table, WriteTransaction};
 use serde::Serialize;
 
-use super::read::{check, get, keys};
+use super::read::{check, get, keys, parse};
 use super::{
-    BLAKE3, Batch, Db, IDENTITIES, Index, IndexError, META, PATHS, PROCESSES, RUNS, SHA256,
-    SYNC_EVERY, USERS, USES, VERSIONS, WRITTEN, Writer, damaged, guarded, key,
+    BLAKE3, Batch, Db, IDENTITIES, Index, IndexError, META, PATHS, PRESENT, PROCESSES, RUNS,
+    SHA256, SYNC_EVERY, USERS, USES, VERSIONS, WRITTEN, Writer, damaged, guarded, key,
 };
 use crate::bytes::PathBytes;
 use crate::id::NodeRef;
 use crate::rows::{RunRow, UseRow, VersionRow};
 
 /// What the tables mean; an index of another meaning is rebuilt, not read.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+/// Without `PRESENT`, and with a run's processes in its row.
+const BEFORE: u64 = 1;
 /// Version numbers are reserved durably in blocks of this many, so that no crash gives one out twice.
 const BLOCK: u64 = 4096;
 type Rows<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
@@ -114,7 +116,11 @@ impl Index {
         self.change(false, |tables| {
             format = tables.meta.get("format")?.map_or(FORMAT, |v| v.value());
             reserved = tables.meta.get("reserved")?.map_or(1, |v| v.value());
-            tables.meta.insert("format", FORMAT)?;
+            if format == BEFORE {
+                tables.bring_up_to_date()?;
+                format = FORMAT;
+            }
+            tables.meta.insert("format", format)?;
             Ok(())
         })?;
         if format != FORMAT {
@@ -177,6 +183,7 @@ pub(super) struct Tables<'txn> {
     pub(super) meta: Table<'txn, &'static str, u64>,
     versions: Rows<'txn>,
     paths: Keys<'txn>,
+    pub(super) present: Keys<'txn>,
     blake3: Keys<'txn>,
     sha256: Keys<'txn>,
     runs: Rows<'txn>,
@@ -193,6 +200,7 @@ impl<'txn> Tables<'txn> {
             meta: txn.open_table(META)?,
             versions: txn.open_table(VERSIONS)?,
             paths: txn.open_table(PATHS)?,
+            present: txn.open_table(PRESENT)?,
             blake3: txn.open_table(BLAKE3)?,
             sha256: txn.open_table(SHA256)?,
             runs: txn.open_table(RUNS)?,
@@ -210,7 +218,11 @@ impl<'txn> Tables<'txn> {
             self.unlink(&old)?;
         }
         if let Some(path) = &row.path {
-            self.paths.insert(&*key::path(path, row.node), ())?;
+            let k = key::path(path, row.node);
+            self.paths.insert(&*k, ())?;
+            if !row.gone {
+                self.present.insert(&*k, ())?;
+            }
         }
         if let Some(d) = &row.digests {
             self.blake3
@@ -231,7 +243,9 @@ impl<'txn> Tables<'txn> {
     /// Takes away the names of a row that is about to be replaced.
     fn unlink(&mut self, old: &VersionRow) -> Result<(), redb::Error> {
         if let Some(path) = &old.path {
-            self.paths.remove(&*key::path(path, old.node))?;
+            let k = key::path(path, old.node);
+            self.paths.remove(&*k)?;
+            self.present.remove(&*k)?;
         }
         if let Some(d) = &old.digests {
             self.blake3.remove(&*key::digest(&d.blake3.0, old.node))?;
@@ -283,13 +297,29 @@ impl<'txn> Tables<'txn> {
         let node = |k: &[u8]| key::parse_path(k).map(|(_, node)| node);
         let mut nodes: Vec<NodeRef> = Vec::new();
         for end in [0, b'/'] {
-            nodes.extend(keys(&self.paths, &[&path.0[..], &[end]].concat(), node)?);
+            nodes.extend(keys(&self.present, &[&path.0[..], &[end]].concat(), node)?);
         }
         let mut rows = Vec::with_capacity(nodes.len());
         for n in nodes {
-            rows.extend(get::<VersionRow>(&self.versions, &key::node(n))?.filter(|r| !r.gone));
+            rows.extend(get::<VersionRow>(&self.versions, &key::node(n))?);
         }
         Ok(rows)
+    }
+
+    /// Makes what an index of the format before has not.
+    fn bring_up_to_date(&mut self) -> Result<(), redb::Error> {
+        for entry in self.versions.iter()? {
+            let row: VersionRow = parse(entry?.1.value())?;
+            if let Some(path) = row.path.filter(|_| !row.gone) {
+                self.present.insert(&*key::path(&path, row.node), ())?;
+            }
+        }
+        let runs: Vec<RunRow> = self
+            .runs
+            .iter()?
+            .map(|entry| parse(entry?.1.value()))
+            .collect::<Result<_, _>>()?;
+        runs.iter().try_for_each(|row| self.put_run(row))
     }
 }
 
