@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, chown};
 
-use atlas_tests::{Lab, Options, User, both};
+use atlas_tests::{Job, Lab, Options, User, both};
 use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, flock, seek};
 
 both! {
@@ -31,6 +31,41 @@ both! {
         let data = seek(&file, SeekFrom::Data(0)).unwrap();
         assert!(data > 4 << 30 && data <= far, "SEEK_DATA found {data}");
         assert_eq!(seek(&file, SeekFrom::Hole(0)).unwrap(), 0);
+    }
+
+    /// A set-group-id bit where the group may not execute: the store leaves it to the superuser and to the group's members.
+    fn set_ids_go_and_stay_as_on_the_store(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io));
+        let script = r"
+import os, sys
+os.umask(0)
+def made(owner, mode):
+    open('f', 'wb').write(b'bytes'); os.chown('f', *owner); os.chmod('f', mode)
+def by(ids, what):
+    child = os.fork()
+    if child == 0:
+        os.setgroups([]); os.setresgid(ids, ids, ids); os.setresuid(ids, ids, ids)
+        fd = os.open('f', os.O_RDWR)
+        {'truncate': lambda: os.truncate('f', 1), 'ftruncate': lambda: os.ftruncate(fd, 1), 'allocate': lambda: os.posix_fallocate(fd, 0, 4096),
+         'open': lambda: os.open('f', os.O_WRONLY | os.O_TRUNC), 'chown': lambda: os.chown('f', -1, ids)}[what]()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, what
+    return oct(os.stat('f').st_mode & 0o7777)
+for mode in (0o2666, 0o2676, 0o4666, 0o6777):
+    for owner in ((0, 0), (65534, 65534), (65534, 0), (0, 65534)):
+        for ids in (0, 65534):
+            for what in ('truncate', 'ftruncate', 'allocate', 'open', 'chown'):
+                if what == 'chown' and owner[0] != ids: continue
+                made(owner, mode)
+                print(oct(mode), owner, ids, what, by(ids, what))
+";
+        let plain = lab.scratch().join("plain");
+        fs::create_dir(&plain).unwrap();
+        let natively = Job::new(&plain, &lab.scratch(), &["python3", "-c", script]).by(User::Root).ok();
+        let mounted = mount.python(script).by(User::Root).ok();
+        let differ: Vec<_> = natively.stdout.lines().zip(mounted.stdout.lines()).filter(|(n, m)| n != m).collect();
+        assert!(differ.is_empty() && natively.stdout.lines().count() > 100, "{differ:#?}");
     }
 
     /// Preallocation and hole punching are the backing store's.

@@ -221,7 +221,9 @@ impl Vfs {
             self.resize(&node, open.as_deref(), size, caller)?;
         }
         let before = self.inodes.stat(&*fd)?;
-        self.restating(&before, &*fd, || change(&fd, changes))?;
+        self.restating(&before, &*fd, || {
+            change(&fd, changes, (caller, before.perm))
+        })?;
         self.show(&node)
     }
 
@@ -273,7 +275,7 @@ impl Vfs {
             self.copy_up(node, &fd, &self.inodes.stat(&*fd)?)?;
         }
         {
-            let _as = As::changer(caller);
+            let _as = As::group_aware(caller, self.inodes.stat(&*fd)?.perm);
             match handle.and_then(|h| h.backing.as_ref().filter(|_| h.access.write)) {
                 Some(file) => rustix::fs::ftruncate(file, size)?,
                 None => sys::truncate(&sys::proc_path(&*fd), size)?,
@@ -296,7 +298,7 @@ impl Vfs {
 }
 
 /// What SETATTR changes besides the length.
-fn change(fd: &Arc<OwnedFd>, changes: &Changes) -> io::Result<()> {
+fn change(fd: &Arc<OwnedFd>, changes: &Changes, (caller, perm): (Caller, u16)) -> io::Result<()> {
     if let Some(mode) = changes.mode {
         // The kernel has taken S_ISGID away from callers who may not set it.
         let _as = As::trusted();
@@ -305,6 +307,7 @@ fn change(fd: &Arc<OwnedFd>, changes: &Changes) -> io::Result<()> {
     // A request for nothing is chown(2) to nobody: it leaves the owners and moves the change time, and takes set-ID bits away.
     let nothing = *changes == Changes::default();
     if changes.uid.is_some() || changes.gid.is_some() || nothing {
+        let _as = As::group_aware(caller, perm);
         sys::chown(&**fd, changes.uid, changes.gid)?;
     }
     if changes.atime.is_some() || changes.mtime.is_some() {

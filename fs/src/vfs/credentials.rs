@@ -98,6 +98,16 @@ impl As {
         }
     }
 
+    /// Who changes length, allocation or owner of a file of this mode. Where a set-group-id bit without group execution is at stake, which the store
+    /// leaves only to members of the group, that is the caller with its groups.
+    pub(crate) fn group_aware(caller: Caller, perm: u16) -> Self {
+        if u32::from(perm) & (libc::S_ISGID | libc::S_IXGRP) == libc::S_ISGID {
+            Self::member(caller)
+        } else {
+            Self::changer(caller)
+        }
+    }
+
     /// The daemon with every capability: the kernel has already taken away what the caller may not set.
     pub(crate) fn trusted() -> Self {
         prepare_thread();

@@ -119,7 +119,8 @@ impl Vfs {
         let announced = Announced::new(&**observer, handle.node.key, true);
         {
             let file = self.description(&handle, OFlags::WRONLY)?;
-            let _as = As::changer(caller);
+            let perm = self.inodes.stat(&*self.inodes.fd(&handle.node)?)?.perm;
+            let _as = As::group_aware(caller, perm);
             let flags = FallocateFlags::from_bits_retain(mode as u32);
             rustix::fs::fallocate(file.fd(), flags, offset, length)?;
         }

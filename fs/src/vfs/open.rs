@@ -111,9 +111,9 @@ impl Vfs {
         };
         // Not under the lock: both wait for leases that others may have.
         let prepared = match &way {
-            Way::Inline => self.own(&*fd, flags, caller).map(Some),
+            Way::Inline => self.own(&*fd, flags, (caller, before.perm)).map(Some),
             Way::Passthrough(_) if access.truncate => {
-                let _as = As::changer(caller);
+                let _as = As::group_aware(caller, before.perm);
                 sys::truncate(&sys::proc_path(&*fd), 0).map(|()| None)
             }
             Way::Passthrough(_) => Ok(None),
@@ -201,7 +201,7 @@ impl Vfs {
             way
         };
         let prepared = match (&way, backing) {
-            (Way::Inline, None) => self.own(&*fd, flags, caller).map(Some),
+            (Way::Inline, None) => self.own(&*fd, flags, (caller, stat.perm)).map(Some),
             (_, backing) => Ok(backing),
         };
         let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
@@ -213,9 +213,9 @@ impl Vfs {
     }
 
     /// A description of the daemon's own for an inline handle.
-    fn own(&self, fd: impl AsFd, flags: i32, caller: Caller) -> io::Result<Own> {
+    fn own(&self, fd: impl AsFd, flags: i32, by: (Caller, u16)) -> io::Result<Own> {
         let lent = self.descriptors.lend()?;
-        Ok(lent.own(reopen(fd, flags, caller)?))
+        Ok(lent.own(reopen(fd, flags, by)?))
     }
 
     /// How this inode's bytes move: as they already do, else as decided for the mount, else by the daemon.
@@ -352,9 +352,12 @@ impl Vfs {
 }
 
 /// Opens the backing file of an inline handle.
-fn reopen(fd: impl AsFd, flags: i32, caller: Caller) -> io::Result<OwnedFd> {
-    let _as = As::changer(caller);
+fn reopen(fd: impl AsFd, flags: i32, (caller, perm): (Caller, u16)) -> io::Result<OwnedFd> {
     let asked = OFlags::from_bits_retain(flags as u32);
+    let _as = match asked.contains(OFlags::TRUNC) {
+        true => As::group_aware(caller, perm),
+        false => As::changer(caller),
+    };
     match open_again(&fd, asked - NOT_OURS) {
         // One that may only grow (chattr +a) is opened in no other way.
         Err(e) if e.raw_os_error() == Some(libc::EPERM) && asked.contains(OFlags::APPEND) => {
