@@ -16,9 +16,9 @@ trees=(acl doio fs_di fs_inod fs_perms fsx-linux ftest inode lftest linktest ope
 
 suite_get() {
   . "$root/scripts/posix.d/fetch"
-  packages acl attr autoconf automake bc build-essential git libacl1-dev libaio-dev libattr1-dev libcap-dev libtool m4 pkg-config || return
   local at=695827725f4fc14fe583043127e0335c29bbd52d part parts=()
   sources ltp https://github.com/linux-test-project/ltp.git $at || return
+  packages acl attr autoconf automake bc build-essential git libacl1-dev libaio-dev libattr1-dev libcap-dev libtool m4 pkg-config || return
   [ "$(cat "$cache/built" 2>/dev/null)" != "$at ${calls[*]} ${trees[*]}" ] || return 0
   cd "$cache/src"
   rm -rf "$cache/build.log" "$cache/root"

@@ -8,9 +8,9 @@ suite_about() { echo 'xfstests: its generic quick group, as far as it needs no s
 # Its sources, built: also where fsx and fsstress come from.
 suite_sources() {
   . "$root/scripts/posix.d/fetch"
+  sources xfstests https://git.kernel.org/pub/scm/fs/xfs/xfstests-dev.git 63a29724a85f1999e49bf0a9bf0d22643b6116e5 || return
   packages acl attr autoconf automake bc build-essential e2fsprogs gawk git libacl1-dev libaio-dev libattr1-dev libcap-dev libtool \
     libtool-bin perl pkg-config quota uuid-dev uuid-runtime xfslibs-dev xfsprogs || return
-  sources xfstests https://git.kernel.org/pub/scm/fs/xfs/xfstests-dev.git 63a29724a85f1999e49bf0a9bf0d22643b6116e5 || return
   [ -e "$cache/built" ] && return
   made "$cache/build.log" make -C "$cache/src" -j "$(nproc)" || return
   touch "$cache/built"
