@@ -100,6 +100,16 @@ both! {
         assert_eq!(fs::metadata(lab.behind("suid")).unwrap().mode() & 0o7777, 0o755, "a write by an ordinary user clears setuid");
     }
 
+    /// The store decides about S_ISGID without group execution by whether the caller is in the group, or the superuser.
+    fn a_set_group_id_that_nobody_can_execute_goes_with_a_strangers_allocation_and_stays_with_a_chown_of_root(io) {
+        let lab = Lab::new();
+        let mount = lab.mount(Options::new(io));
+        mount.sh("echo s > f; chmod 2666 f; echo s > g; chown 1:1 g; chmod 2644 g; chown 2 g").by(User::Root).ok();
+        mount.sh("fallocate -l 100000 f").ok();
+        let mode = |name| fs::metadata(lab.behind(name)).unwrap().mode() & 0o7777;
+        assert_eq!((mode("f"), mode("g")), (0o666, 0o2644));
+    }
+
     /// chown(2) to nobody in particular: a backup that goes by the change time would miss it, and a program would stay set-ID.
     fn a_chown_that_names_no_owner_moves_the_change_time_and_clears_set_ids_as_on_a_plain_directory(io) {
         let lab = Lab::new();

@@ -223,7 +223,7 @@ impl Vfs {
             self.resize(&node, open.as_deref(), size, caller)?;
         }
         let before = self.inodes.stat(&*fd)?;
-        self.restating(&before, &*fd, || change(&fd, changes))?;
+        self.restating(&before, &*fd, || change(&fd, changes, caller))?;
         self.show(&node)
     }
 
@@ -297,7 +297,7 @@ impl Vfs {
 }
 
 /// What SETATTR changes besides the length.
-fn change(fd: &Arc<OwnedFd>, changes: &Changes) -> io::Result<()> {
+fn change(fd: &Arc<OwnedFd>, changes: &Changes, caller: Caller) -> io::Result<()> {
     if let Some(mode) = changes.mode {
         // The kernel has taken S_ISGID away from callers who may not set it.
         let _as = As::trusted();
@@ -306,6 +306,8 @@ fn change(fd: &Arc<OwnedFd>, changes: &Changes) -> io::Result<()> {
     // A request for nothing is chown(2) to nobody: it leaves the owners and moves the change time, and takes set-ID bits away.
     let nothing = *changes == Changes::default();
     if changes.uid.is_some() || changes.gid.is_some() || nothing {
+        // Who may set S_ISGID keeps it where the group may not execute.
+        let _as = As::changer(caller);
         sys::chown(&**fd, changes.uid, changes.gid)?;
     }
     if changes.atime.is_some() || changes.mtime.is_some() {
