@@ -41,8 +41,11 @@ def synced(mount: str) -> str:
     said = "nothing"
     until = time.monotonic() + SYNC_SECONDS
     while time.monotonic() < until:
-        with open(f"{mount}/.atlas/sync") as file:
-            said = file.read().strip()
+        try:
+            with open(f"{mount}/.atlas/sync") as file:
+                said = file.read().strip()
+        except BlockingIOError:
+            said = "EAGAIN"
         if said == "ok":
             return ""
         time.sleep(0.2)

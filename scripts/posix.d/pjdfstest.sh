@@ -6,8 +6,8 @@ suite_about() { echo 'pjdfstest: permissions and errors of every call on names, 
 
 suite_get() {
   . "$root/scripts/posix.d/fetch"
-  packages autoconf automake build-essential git libtool openssl perl || return
   sources pjdfstest https://github.com/pjd/pjdfstest.git 85a8aea9e685999ef0540392fd80535f873d7ff7 || return
+  packages autoconf automake build-essential git libtool openssl perl || return
   [ -x "$cache/src/pjdfstest" ] && return
   cd "$cache/src"
   made "$cache/build.log" autoreconf -ifs || return

@@ -200,6 +200,17 @@ on_each! {
         }
     }
 
+    /// git makes an object so. FUSE remembers link counts by the name for a second, and that the first name was the only one.
+    fn a_file_that_loses_its_first_name_at_once_is_there_by_its_other_one(store, io) {
+        let Some(lab) = lab(store) else { return };
+        let mount = lab.mount(Options::new(io));
+        mount.sh("for n in 1 2 3; do cat in > t; ln t y$n; rm t; cat y$n > copy$n; ln y$n z; rm y$n z; done; cat in > t; ln t kept; rm t").ok();
+        for name in ["copy1", "copy2", "copy3", "kept"] {
+            assert_eq!(mount.sealed_as_it_is(name), fs::read(lab.behind("in")).unwrap(), "{name}");
+        }
+        assert_eq!(mount.status()["behind"], 0, "all of it came through the mount");
+    }
+
     /// What proves that nobody writes any more must see maps on this store too.
     fn what_is_stored_through_a_map_after_close_is_in_the_sealed_digest(store, io) {
         let Some(lab) = lab(store) else { return };

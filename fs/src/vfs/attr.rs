@@ -82,16 +82,19 @@ pub(crate) struct Changes {
 /// What every statx here asks for.
 const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
 
+/// The store itself is asked. Of a FUSE one the kernel else says what it remembers for a second, link counts and times of other names among it.
+const FRESH: AtFlags = AtFlags::STATX_FORCE_SYNC;
+
 /// statx of an open inode (O_PATH suffices).
 pub(crate) fn stat(fd: impl AsFd) -> io::Result<Attr> {
     let fd = fd.as_fd();
-    let s = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, WANTED)?;
+    let s = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH | FRESH, WANTED)?;
     Attr::of(&s, || Ok(fd))
 }
 
 /// statx of a name in a directory, of the name itself if it is a symlink.
 pub(super) fn stat_at(dir: &OwnedFd, name: &OsStr) -> io::Result<Attr> {
-    let s = rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, WANTED)?;
+    let s = rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | FRESH, WANTED)?;
     Attr::of(&s, || open_path(dir, name))
 }
 
