@@ -205,6 +205,9 @@ on_each! {
         let Some(lab) = lab(store) else { return };
         let mount = lab.mount(Options::new(io));
         mount.sh("for n in 1 2 3; do cat in > t; ln t y$n; rm t; cat y$n > copy$n; ln y$n z; rm y$n z; done; cat in > t; ln t kept; rm t").ok();
+        mount.sync();
+        // libfuse gives a removed file that is still open another name, and takes that away later: its times move when nobody does anything. Who reads it finds what was sealed.
+        mount.sh("cat copy1 copy2 copy3 kept > all").ok();
         for name in ["copy1", "copy2", "copy3", "kept"] {
             assert_eq!(mount.sealed_as_it_is(name), fs::read(lab.behind("in")).unwrap(), "{name}");
         }

@@ -65,7 +65,8 @@ impl Engine {
                 self.changed_under_its_digest(Ticket(ticket), identity);
             }
             Outcome::Gone { ticket } => {
-                self.step(|l| l.undigested(Ticket(ticket), Undigested::Gone));
+                let why = self.gone(Ticket(ticket));
+                self.step(|l| l.undigested(Ticket(ticket), why));
             }
             Outcome::Failed { ticket, error } => {
                 self.step(|l| l.undigested(Ticket(ticket), Undigested::Failed(error)));
@@ -93,6 +94,14 @@ impl Engine {
                 return;
             }
         }
+    }
+
+    /// Where the store goes by names (FUSE), a file whose name was taken away under its digest may have others.
+    fn gone(&self, ticket: Ticket) -> Undigested {
+        let place = lock(&self.ledger).place_of(ticket);
+        let named = place.filter(|(file, _)| !self.backing.is_removed(*file));
+        let now = named.and_then(|(file, _)| self.backing.identity(file).ok());
+        now.map_or(Undigested::Gone, Undigested::Changed)
     }
 
     /// What the index knows of a file that is still as it was when it was last seen.

@@ -231,6 +231,7 @@ impl Ledger {
             return;
         }
         let ended = node.authored.is_some();
+        let known = node.identity;
         let writing = self.files.get(&node.file).and_then(|f| f.writing.as_ref());
         let busy = writing.is_some();
         match why {
@@ -239,7 +240,7 @@ impl Ledger {
                 if !node.identity.is_some_and(|i| i.same_bytes(&now)) {
                     self.lose(ix);
                 } else if node.attempt < MAX_ATTEMPTS {
-                    self.at(ix).identity = Some(now);
+                    self.at(ix).identity = Some(latest(known, now));
                     self.want_digest(ix, ended);
                 } else {
                     self.at(ix).attempt += 1;
@@ -252,7 +253,8 @@ impl Ledger {
                     // But for the change time: of a rename nobody was told yet, perhaps, and it leaves the bytes as they are.
                     && (node.identity.is_some_and(|i| i.same_bytes(&now)) || node.lingering) =>
             {
-                self.at(ix).identity = Some(now);
+                // It may have been looked up before a name was told to have gone, and is told after that.
+                self.at(ix).identity = Some(latest(known, now));
                 self.want_digest(ix, ended);
             }
             Undigested::Changed(_) => {

@@ -303,6 +303,7 @@ impl Inodes {
             }
             anchor.handle.clone()
         };
+        let name = node.name();
         let fd = match handle {
             Some(handle) => sys::open_handle(&self.mount, &handle)?,
             None => self.walk(node)?,
@@ -313,6 +314,10 @@ impl Inodes {
             return Ok(fd);
         }
         lock(&node.anchor).fd = Some(Arc::clone(&fd));
+        if node.name() != name {
+            // Found by a name that was taken away meanwhile, of which `unname` has told before this was kept.
+            self.forget_dead(node);
+        }
         self.admit(node);
         Ok(fd)
     }
@@ -355,8 +360,14 @@ impl Inodes {
         let others = node.unnamed(parent, name);
         if last {
             node.removed.store(true, Ordering::Relaxed);
-        } else if others && self.kind == FUSE_MAGIC {
-            // Such a store may go by names: a descriptor is worth no more than the name it was opened by.
+        } else if others {
+            self.forget_dead(node);
+        }
+    }
+
+    /// A FUSE store may go by names: a descriptor is worth no more than the name it was opened by.
+    fn forget_dead(&self, node: &Node) {
+        if self.kind == FUSE_MAGIC {
             lock(&node.anchor).fd = None;
         }
     }
