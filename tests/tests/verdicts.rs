@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use atlas_tests::ctl::{self, Answer};
-use atlas_tests::{Io, Lab, Options, both, files, sandbox};
+use atlas_tests::{Io, Lab, Options, both, files, sandbox, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -238,6 +238,19 @@ impl Stopped {
             .and_then(Pid::from_raw)
             .expect("a pid");
         kill_process(pid, Signal::STOP).expect("own child");
+        // A thread that still takes a request with it into its stop would leave whoever asked unkillable: the kernel's FUSE waits for
+        // what was read.
+        let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
+        wait::until("every thread has stopped", || {
+            let stopped = |task: fs::DirEntry| {
+                let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                stat.rsplit(") ")
+                    .next()
+                    .is_some_and(|rest| rest.starts_with('T'))
+            };
+            let all = fs::read_dir(&tasks).ok()?.flatten();
+            all.map(stopped).all(|s| s).then_some(())
+        });
         Self(pid)
     }
 }
