@@ -115,6 +115,24 @@ pub fn random_read(path: &Path, reads: usize) -> Result<Duration> {
     Ok(began.elapsed())
 }
 
+/// Opens and closes a file that is at rest, to read it or, writing nothing, to write it.
+///
+/// # Errors
+/// Those of opening.
+pub fn open_close(path: &Path, number: usize, write: bool) -> Result<Duration> {
+    let mut how = File::options();
+    let how = if write {
+        how.write(true)
+    } else {
+        how.read(true)
+    };
+    let began = Instant::now();
+    for _ in 0..number {
+        drop(how.open(path)?);
+    }
+    Ok(began.elapsed())
+}
+
 /// Creates, writes and closes small files in a new directory.
 ///
 /// # Errors

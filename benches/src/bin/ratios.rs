@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use atlas_benches::rounds::Rounds;
 use atlas_benches::{Scale, load};
-use atlas_tests::{Io, Lab, Mount, Options};
+use atlas_tests::{Io, Lab, Mount, Options, files};
 
 /// A workload: given a directory with the large file `large`, and a number that is new each time.
 type Load<'a> = (&'a str, Box<dyn Fn(&Path, usize) -> Result<Duration> + 'a>);
@@ -20,6 +20,7 @@ fn main() -> Result<()> {
     let labs = [Lab::new(), Lab::new(), Lab::new()];
     for lab in &labs {
         load::prepare(&lab.behind("large"), scale.large)?;
+        lab.put("small", &files::noise(3, 4096));
     }
     let mounts = [
         labs[1].mount(Options::new(Io::Passthrough)),
@@ -98,6 +99,14 @@ fn workloads(scale: &Scale) -> Vec<Load<'_>> {
                 std::fs::remove_file(path)?;
                 Ok(took)
             }),
+        ),
+        (
+            "open to read, close",
+            Box::new(move |dir, _| load::open_close(&dir.join("small"), small, false)),
+        ),
+        (
+            "open to write, close",
+            Box::new(move |dir, _| load::open_close(&dir.join("small"), small, true)),
         ),
         (
             "create, write, close of 4 KiB",
