@@ -248,8 +248,8 @@ impl Stopped {
                     .next()
                     .is_some_and(|rest| rest.starts_with('T'))
             };
-            let all = fs::read_dir(&tasks).ok()?.flatten();
-            all.map(stopped).all(|s| s).then_some(())
+            let mut all = fs::read_dir(&tasks).ok()?.flatten();
+            all.all(stopped).then_some(())
         });
         Self(pid)
     }

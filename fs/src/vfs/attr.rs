@@ -175,6 +175,11 @@ impl Attr {
         }
     }
 
+    /// A regular file that runs with its owner's or group's rights.
+    fn sets_ids(&self) -> bool {
+        self.is_file() && u32::from(self.perm) & (libc::S_ISUID | libc::S_ISGID) != 0
+    }
+
     pub(crate) fn is_file(&self) -> bool {
         self.kind == FileType::RegularFile
     }
@@ -201,7 +206,12 @@ impl Vfs {
             ino: self.inodes.numbers.shown(node.id),
             generation: node.generation,
             attr,
-            ttl: self.attr_ttl(node),
+            ttl: if attr.sets_ids() {
+                // The store takes such a bit away when somebody writes or allocates, of which the kernel does not think by itself.
+                Duration::ZERO
+            } else {
+                self.attr_ttl(node)
+            },
         }
     }
 
