@@ -51,11 +51,6 @@ impl History {
         self.runs.add(row);
     }
 
-    /// Adds a run, or what only an older row tells of it.
-    pub fn add_older_run(&mut self, row: RunRow) {
-        self.runs.add_older(row);
-    }
-
     /// A run but for its processes.
     pub fn head(&self, run: RunId) -> Option<&RunRow> {
         self.runs.head(run)

@@ -22,14 +22,6 @@ impl Runs {
         self.heads.insert(row.id, row);
     }
 
-    /// Adds what only this row tells: it is older than what is here.
-    pub fn add_older(&mut self, mut row: RunRow) {
-        for p in std::mem::take(&mut row.processes) {
-            self.processes.entry((row.id, p.number)).or_insert(p);
-        }
-        self.heads.entry(row.id).or_insert(row);
-    }
-
     /// A run but for its processes.
     pub fn head(&self, id: RunId) -> Option<&RunRow> {
         self.heads.get(&id)
@@ -93,16 +85,13 @@ mod tests {
     }
 
     #[test]
-    fn parts_in_any_order_are_the_whole_and_the_newest_word_stands() {
+    fn parts_are_the_whole_and_the_newest_word_stands() {
         let (first, second) = (row(1, &[(0, 10), (1, 11)]), row(5, &[(1, 99), (2, 12)]));
         let whole = row(5, &[(0, 10), (1, 99), (2, 12)]);
         let mut runs = Runs::default();
         runs.add(first.clone());
         runs.add(second.clone());
         assert_eq!(runs.get(first.id), Some(whole.clone()));
-        let mut runs = Runs::default();
-        runs.add(second);
-        runs.add_older(first.clone());
         assert_eq!(runs.all().collect::<Vec<_>>(), [whole]);
         assert_eq!(runs.head(first.id).map(|r| r.uses), Some(5));
     }

@@ -27,6 +27,8 @@ pub struct StoreScan {
     heads: BTreeMap<RunId, SetHead>,
     highest: u64,
     assets: Vec<Sighting>,
+    /// What private records tell of runs, with when, until all have been read: later ones know better.
+    told: Vec<(String, NodeRef, RunRow)>,
     passed_over: Vec<String>,
 }
 
@@ -43,6 +45,10 @@ impl StoreScan {
         let mut scan = Self::default();
         for name in manifests {
             scan.add_manifest(shelf, name)?;
+        }
+        scan.told.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        for (_, _, run) in std::mem::take(&mut scan.told) {
+            scan.history.add_run(run);
         }
         for (run, head) in std::mem::take(&mut scan.heads) {
             scan.add_uses(shelf, run, head)?;
@@ -189,16 +195,11 @@ impl StoreScan {
         let told = record
             .and_then(|r| r.run.clone())
             .filter(|r| r.id == run.id);
-        let rank = |r: &RunRow| (r.ended.is_some(), r.uses);
-        let known = self.history.head(run.id).map(rank);
-        match (known, told) {
-            (None, None) => self.history.add_run(public_run(run)),
-            // Later records of the same run know more of it.
-            (known, Some(told)) if known.is_none_or(|k| rank(&told) > k) => {
-                self.history.add_run(told);
-            }
-            (_, Some(told)) => self.history.add_older_run(told),
-            (Some(_), None) => {}
+        if let Some(told) = told {
+            let node = NodeRef::Version(statement.version);
+            self.told.push((statement.sealed_at.clone(), node, told));
+        } else if self.history.head(run.id).is_none() {
+            self.history.add_run(public_run(run));
         }
     }
 

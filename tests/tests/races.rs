@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use atlas_tests::{Io, Job, Lab, Mount, Options, both, files};
@@ -365,6 +366,29 @@ both! {
         fs::write(race.mount.path("go.lock"), "").unwrap();
         job.wait().expect(0);
         race.sealed_as_they_are(&["f"]);
+    }
+
+    /// utimensat(2) makes a file look as old as it was. Its bytes are the later writer's all the same, and no input of anybody's is what it was.
+    fn a_time_that_is_set_back_hides_no_write(io) {
+        let lab = Lab::new();
+        let race = Race::new(&lab, io);
+        race.given("evil", b"evil");
+        race.job("fill(); put('f', big(1, 1 << 20))").ok();
+        race.job(
+            "data = open('evil', 'rb').read(); fd = os.open('f', os.O_RDWR); was = os.fstat(fd).st_mtime_ns; os.pwrite(fd, data, 0); os.utime(fd, ns=(was, was))\n\
+             os.utime(fd, ns=(was, was)); os.rename('f', 'g'); time.sleep(6); held(data + big(1, 1 << 20)[4:]); os.close(fd)",
+        ).ok();
+        race.sealed_as_they_are(&["g"]);
+        assert_eq!(race.mount.lineage("g").inputs(), atlas_tests::lineage::names(["evil", "g"]));
+        let times = fs::metadata(race.lab.behind("g")).unwrap();
+        fs::write(race.lab.behind("g"), vec![1; 1 << 20]).unwrap();
+        race.also(&files::sha256sum(&race.lab.behind("g")));
+        let back = format!("os.utime('g', ns=({0}, {0})); held(open('g', 'rb').read()); data = open('g', 'rb').read(); put('h', data)", i128::from(times.mtime()) * 1_000_000_000 + i128::from(times.mtime_nsec()));
+        race.job(&back).ok();
+        race.mount.sync();
+        let lineage = race.mount.lineage("h");
+        assert!(!lineage.node("g").1.attested, "nobody sealed these bytes: {}", lineage.json);
+        race.mount.verify("g", 4);
     }
 
     /// Nothing tells the daemon of plain writes in passthrough: what was opened after a copy, and before such a write, is an input too.

@@ -170,6 +170,13 @@ impl Observer for Engine {
         }
     }
 
+    fn write_failed(&self, handle: HandleId) {
+        if let Some(file) = self.handles.get(&handle).map(|f| *f) {
+            self.trees.remove(&file);
+        }
+        self.step(|l| l.wrote(handle));
+    }
+
     fn unchanged(&self, file: FileKey) {
         self.turns.told(file);
     }
@@ -325,32 +332,25 @@ impl Observer for Engine {
 
     fn renamed(&self, from: &Path, to: &Path, replaced: Option<FileKey>, _caller: Caller) {
         let (from, to) = (PathBytes::from(from), PathBytes::from(to));
-        let (moved, unwanted) = self.step(|l| {
-            let moved = l.at_path(&from);
+        let unwanted = self.step(|l| {
             // First the index as a whole, then the rows that the ledger knows better; and no row under an old name between the two.
             let _ = self.scribe.send(Work::Renamed(from.clone(), to.clone()));
-            (moved, l.renamed(&from, &to, replaced))
+            l.renamed(&from, &to, replaced)
         });
         if let Some(file) = replaced.filter(|_| unwanted)
             && let Some(pool) = self.pool()
         {
             pool.cancel(file, LET_GO);
         }
-        self.refresh(moved);
         self.settle_journal();
     }
 
     fn exchanged(&self, a: &Path, b: &Path, _caller: Caller) {
         let (a, b) = (PathBytes::from(a), PathBytes::from(b));
-        let moved = self.step(|l| {
-            let moved = [l.at_path(&a), l.at_path(&b)];
+        self.step(|l| {
             let _ = self.scribe.send(Work::Exchanged(a.clone(), b.clone()));
             l.exchanged(&a, &b);
-            moved
         });
-        for file in moved {
-            self.refresh(file);
-        }
         self.settle_journal();
     }
 
@@ -365,7 +365,6 @@ impl Observer for Engine {
 
     fn linked(&self, file: FileKey, path: &Path) {
         self.step(|l| l.linked(file, PathBytes::from(path)));
-        self.refresh(Some(file));
     }
 
     fn unlinked(&self, file: FileKey, path: &Path, last: bool, _caller: Caller) {
@@ -378,9 +377,6 @@ impl Observer for Engine {
         });
         if unwanted && let Some(pool) = self.pool() {
             pool.cancel(file, LET_GO);
-        }
-        if !last {
-            self.refresh(Some(file));
         }
     }
 
@@ -415,18 +411,5 @@ impl Observer for Engine {
 
     fn virtual_write(&self, name: &Path, bytes: &[u8], caller: Caller) -> Result<(), Errno> {
         self.write_virtual(name, bytes, caller)
-    }
-}
-
-impl Engine {
-    /// A rename or a link moves ctime: the content is known to be the same, so what identifies it is brought up to date.
-    fn refresh(&self, file: Option<FileKey>) {
-        let Some(file) = file else { return };
-        let _turn = self.turns.of(file);
-        if lock(&self.ledger).identifies(file)
-            && let Ok(now) = self.backing.identity(file)
-        {
-            self.step(|l| l.refreshed(file, now));
-        }
     }
 }

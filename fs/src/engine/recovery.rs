@@ -128,7 +128,7 @@ impl Engine {
         let manifests: Vec<Sha256> = left.settled.into_values().collect();
         let places: Vec<Place> = left.places.into_values().collect();
         if let Err(e) = self
-            .relearn(&manifests)
+            .relearn(&manifests, &left.runs)
             .and_then(|()| self.put_right(&places))
         {
             tracing::warn!(
@@ -182,7 +182,7 @@ impl Engine {
     }
 
     /// Tells the index of manifests that it had only in memory when the earlier life ended.
-    fn relearn(&self, manifests: &[Sha256]) -> Result<(), String> {
+    fn relearn(&self, manifests: &[Sha256], journaled: &Runs) -> Result<(), String> {
         if manifests.is_empty() {
             return Ok(());
         }
@@ -195,9 +195,11 @@ impl Engine {
         let mut all = Runs::default();
         for row in runs {
             let known = self.index.run(row.id).map_err(|e| e.to_string())?;
-            all.add(row);
-            // What the index knows it may have learnt later.
+            // The store has what the index lost, and the journal tells of every change in its order.
+            let id = row.id;
             known.into_iter().for_each(|row| all.add(row));
+            all.add(row);
+            journaled.get(id).into_iter().for_each(|row| all.add(row));
         }
         let runs = all.all().collect();
         let batch = Batch {

@@ -172,7 +172,8 @@ impl Scribe {
                     }
                     Err(why) => {
                         tracing::error!(version = %plan.version, why, "cannot seal");
-                        self.recorded.forget(plan.run);
+                        let id = engine.callers.row_id(plan.run);
+                        self.recorded.forget(id.unwrap_or(plan.run));
                         engine.unsealable(plan.ticket, why);
                     }
                 },
@@ -226,7 +227,9 @@ impl Scribe {
             .extend(segment.map(|(root, bytes)| Item::inputs(root, bytes)));
         let facts = engine.facts.of(plan.run, plan.row.process);
         let run = self
-            .recorded_run(engine, plan)
+            .recorded
+            .with_own(engine, &self.runs, plan.run, plan.row.process)
+            .map(|row| Self::with_facts(engine, plan.run, row))
             .ok_or_else(|| format!("nothing is known of {}", plan.run))?;
         let sealed_at = now();
         let Some(Worded { statement, fields }) = state(
@@ -370,18 +373,6 @@ impl Scribe {
         }
     }
 
-    /// For a version's private record: its own process, and those of which no record tells yet.
-    fn recorded_run(&mut self, engine: &Engine, plan: &Plan) -> Option<RunRow> {
-        let (of, number) = (plan.run, plan.row.process);
-        let mut row = self.recorded.of(engine, &self.runs, of)?;
-        if row.processes.iter().all(|p| p.number != number) {
-            let earlier = || self.runs.get(&of)?.processes.get(number as usize).cloned();
-            let own = engine.callers.process(of, number).or_else(earlier);
-            row.processes.extend(own);
-        }
-        Some(Self::with_facts(engine, of, row))
-    }
-
     fn with_facts(engine: &Engine, run: RunId, mut row: RunRow) -> RunRow {
         let facts = engine.facts.of(run, 0);
         row.git = row.git.or_else(|| facts.git.clone());
@@ -418,6 +409,7 @@ impl Scribe {
         }
         self.unsynced = true;
         if let Err(e) = self.index.write(&batch) {
+            batch.runs.iter().for_each(|r| self.indexed.forget(r.id));
             engine.storing(Some(format!("the index cannot be written: {e}")));
         }
     }

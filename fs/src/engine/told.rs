@@ -39,6 +39,29 @@ impl Told {
         }
     }
 
+    /// What is new of a run, and its process of this number in any case.
+    pub(super) fn with_own(
+        &mut self,
+        engine: &Engine,
+        earlier: &HashMap<RunId, RunRow>,
+        run: RunId,
+        number: u32,
+    ) -> Option<RunRow> {
+        let mut row = self.of(engine, earlier, run)?;
+        if row.processes.iter().all(|p| p.number != number) {
+            let known = || {
+                earlier
+                    .get(&run)?
+                    .processes
+                    .iter()
+                    .find(|p| p.number == number)
+            };
+            let own = engine.callers.process(run, number);
+            row.processes.extend(own.or_else(|| known().cloned()));
+        }
+        Some(row)
+    }
+
     /// What is new of a run of an earlier life, of which all is known that ever will be.
     fn rest(&mut self, all: &RunRow) -> RunRow {
         let place = self.places.entry(all.id).or_default();

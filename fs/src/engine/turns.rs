@@ -1,6 +1,7 @@
 //! One report of a file at a time: what identifies it is looked up in the order in which it is told. Not a lock on the file.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ const LANES: usize = 64;
 /// A change that is not told so long after it was announced is waited for no more: whoever makes it hangs in the store, or the machine is
 /// busier than a job's open may depend on.
 const ANNOUNCED: Duration = Duration::from_secs(2);
+/// The same for whoever comes while another waits: not every thread of the mount may stand still for it.
+const IMPATIENCE: Duration = Duration::from_millis(20);
 /// How often a waiting reader looks.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -26,6 +29,8 @@ pub(super) struct Turns {
     hash: RandomState,
     /// Files of which a change was announced and not told, with the last announcement and how many there are.
     changing: DashMap<FileKey, (Instant, u32)>,
+    /// How many wait for one of them.
+    waiting: AtomicUsize,
 }
 
 impl Default for Turns {
@@ -34,6 +39,7 @@ impl Default for Turns {
             lanes: std::array::from_fn(|_| Mutex::new(())),
             hash: RandomState::new(),
             changing: DashMap::new(),
+            waiting: AtomicUsize::new(0),
         }
     }
 }
@@ -66,9 +72,12 @@ impl Turns {
         change.is_some_and(|c| c.0.elapsed() < ANNOUNCED)
     }
 
-    /// Waits until what changes the file has been told, for two seconds at most. Nobody waits with a turn, which the teller may need.
+    /// Waits until what changes the file has been told, for two seconds at most, and not as long while another waits. Nobody waits with a turn, which the teller may need.
     pub(super) fn settled(&self, file: FileKey) {
-        wait_while(ANNOUNCED, || self.is_changing(file));
+        let alone = self.waiting.fetch_add(1, Ordering::Relaxed) == 0;
+        let patience = if alone { ANNOUNCED } else { IMPATIENCE };
+        wait_while(patience, || self.is_changing(file));
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The same for whoever has time: a worker, who has seen a change that nobody told of yet.

@@ -183,8 +183,7 @@ fn a_rename_of_an_open_file_makes_nobody_a_reader_of_what_is_written_later() {
     let mut b = Bench::new();
     b.given(1, b"before");
     let writer = b.open(1, UPDATE, who(1, 0));
-    b.shift_ctime(1);
-    b.refresh(1);
+    b.rename(1);
     b.read_file(1, who(2, 0));
     b.write_file(2, b"out", who(2, 0));
     b.store(1, b"after");

@@ -219,12 +219,6 @@ impl Ledger {
         self.nodes[self.real(f.current?)].identity
     }
 
-    /// Whether it matters to the ledger that a name of the file changed, and with it ctime.
-    pub fn identifies(&self, file: FileKey) -> bool {
-        let writing = self.files.get(&file).and_then(|f| f.writing.as_ref());
-        writing.map_or_else(|| self.file_identity(file).is_some(), |w| !w.changed)
-    }
-
     /// The file that has this name, when the ledger knows it.
     pub fn at_path(&self, path: &PathBytes) -> Option<FileKey> {
         self.by_path.get(path)

@@ -5,7 +5,7 @@ use atlas_manifests::id::NodeRef;
 use atlas_manifests::rows::VersionRow;
 use atlas_manifests::vocabulary::{Closed, Quiet, State};
 
-use super::testing::{APPEND, Bench, CREATE, UPDATE, who};
+use super::testing::{APPEND, Bench, CREATE, UPDATE, key, who};
 use super::{Digested, Ticket, Undigested};
 
 fn told(b: &Bench, node: NodeRef) -> VersionRow {
@@ -75,6 +75,38 @@ fn a_newcomer_who_writes_nothing_lets_the_version_be_sealed_as_held() {
     let row = told(&b, first);
     assert_eq!((row.state, row.quiet), (State::Sealed, Some(Quiet::Held)));
     assert_eq!(row.digests, Some(Digests::of(b"first")));
+}
+
+/// utimensat(2) sets the time of the last write to what it was; nobody can set the change time.
+#[test]
+fn who_sets_the_time_back_after_writing_does_not_pass_for_what_was_there_before() {
+    for (closes, renames) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut b = Bench::new();
+        let (ticket, first) = held_for_a_newcomer(&mut b);
+        let then = b.identity(1);
+        b.store(1, b"EVIL!");
+        for _ in 0..2 {
+            let before = b.identity(1);
+            b.shift(1);
+            b.files.get_mut(&1).unwrap().0.mtime = then.mtime;
+            let now = b.identity(1);
+            b.ledger.restated(key(1), &before, (now, now));
+            b.collect();
+        }
+        if renames {
+            b.rename(1);
+        }
+        if closes {
+            let handle = b.last_opened();
+            b.close(handle, 1, who(2, 0));
+        }
+        digest_as_held(&mut b, ticket);
+        b.settle();
+        let row = told(&b, first);
+        assert_eq!(row.state, State::Superseded, "{closes} {renames}");
+        let forged = |(plan, _): &(super::Plan, _)| plan.run == who(1, 0).run;
+        assert!(!b.sealed.iter().any(forged), "{:?}", b.sealed);
+    }
 }
 
 /// A mapping outlives the close, and stores; then somebody else opens the file, and writes.

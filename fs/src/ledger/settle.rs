@@ -32,8 +32,7 @@ impl Ledger {
         match node.phase {
             // The bytes of who opened the file since are not those that were closed, though nobody told of a write yet.
             Phase::Digesting | Phase::Held
-                if self.has_newcomer(ix)
-                    && !node.identity.is_some_and(|i| i.same_bytes(&d.identity)) =>
+                if self.has_newcomer(ix) && !explained(node.identity, &d.identity) =>
             {
                 self.undigested(ticket, Undigested::Changed(d.identity));
             }
@@ -237,7 +236,7 @@ impl Ledger {
         match why {
             // Who only has it open for writing may do so for days: it is digested as held, unless something is written after all.
             Undigested::Changed(now) if ended && self.has_newcomer(ix) => {
-                if !node.identity.is_some_and(|i| i.same_bytes(&now)) {
+                if !explained(known, &now) {
                     self.lose(ix);
                 } else if node.attempt < MAX_ATTEMPTS {
                     self.at(ix).identity = Some(latest(known, now));
@@ -310,38 +309,17 @@ impl Ledger {
                 w.before = now;
             }
         }
-        let told = if f.writing.is_some() { now } else { latest };
+        // What has changed more than its change time since is for somebody else to tell.
+        let quiet = f.writing.is_none() && latest.same_bytes(&now);
+        let told = if quiet { latest } else { now };
         let Some(ix) = f.current.map(|c| self.real(c)) else {
             return;
         };
-        // But for the change time, which a rename beside this moves too. A digest may have told of the new times before this does.
-        let known = |i: FileIdentity| i.same_bytes(before) || i.same_bytes(&now);
+        // With the change time, which is the one thing that nobody can set: whoever wrote in between and set the other times back is not
+        // to pass for what was there before. A digest or a rename may have told of the new times before this does.
+        let known = |i: FileIdentity| i == *before || (i.same_bytes(&now) && i.ctime >= now.ctime);
         if self.nodes[ix].identity.is_some_and(known) {
             self.at(ix).identity = Some(told);
-            self.tell(ix);
-            self.journal_place(ix);
-        }
-    }
-
-    /// The bytes identify differently now, though nobody was seen to write: a link count or a name changed.
-    pub fn refreshed(&mut self, file: FileKey, now: FileIdentity) {
-        let Some(f) = self.files.get_mut(&file) else {
-            return;
-        };
-        if let Some(w) = &mut f.writing {
-            // Until then nothing had been written: who opens it now still opens what was there before.
-            if !w.changed && (w.before.size, w.before.mtime) == (now.size, now.mtime) {
-                w.before = now;
-            }
-            return;
-        }
-        let Some(ix) = f.current.map(|c| self.real(c)) else {
-            return;
-        };
-        let node = self.at(ix);
-        let Some(then) = &node.identity else { return };
-        if (then.size, then.mtime) == (now.size, now.mtime) && then.ctime != now.ctime {
-            node.identity = Some(now);
             self.tell(ix);
             self.journal_place(ix);
         }
@@ -469,6 +447,11 @@ pub(super) fn latest(known: Option<FileIdentity>, digested: FileIdentity) -> Fil
     known
         .filter(|k| told_since(k, &digested))
         .unwrap_or(digested)
+}
+
+/// Nobody can have written since the file was `known`, as far as its change time, which nobody can set, says; or this was seen before it was.
+fn explained(known: Option<FileIdentity>, seen: &FileIdentity) -> bool {
+    known.is_some_and(|k| k == *seen || told_since(&k, seen))
 }
 
 /// A digest may be told of after a rename, or after times that were set, which came later. Whatever else changes a file begins another

@@ -64,7 +64,7 @@ pub(super) fn who(run: u64, process: u32) -> Who {
     }
 }
 
-fn key(file: u64) -> FileKey {
+pub(super) fn key(file: u64) -> FileKey {
     FileKey {
         dev: 1,
         ino: file,
@@ -169,10 +169,12 @@ impl Bench {
             .collect()
     }
 
-    /// A rename of the file was told.
-    pub(super) fn refresh(&mut self, file: u64) {
+    /// Its name changes through the mount: of the times only ctime moves.
+    pub(super) fn rename(&mut self, file: u64) {
+        let before = self.identity(file);
+        self.shift_ctime(file);
         let now = self.identity(file);
-        self.ledger.refreshed(key(file), now);
+        self.ledger.restated(key(file), &before, (now, now));
         self.collect();
     }
 
@@ -183,8 +185,8 @@ impl Bench {
         }
     }
 
-    /// Its name changes: of the times only ctime moves.
-    pub(super) fn shift_ctime(&mut self, file: u64) {
+    /// The same, and nobody tells.
+    fn shift_ctime(&mut self, file: u64) {
         self.clock += 1;
         if let Some((identity, _)) = self.files.get_mut(&file) {
             identity.ctime = self.clock;
@@ -193,6 +195,11 @@ impl Bench {
 
     pub(super) fn identity(&self, file: u64) -> FileIdentity {
         self.files[&file].0
+    }
+
+    /// The handle of the last open.
+    pub(super) fn last_opened(&self) -> HandleId {
+        HandleId(self.handles)
     }
 
     pub(super) fn open(&mut self, file: u64, access: Access, by: Who) -> HandleId {

@@ -253,7 +253,12 @@ impl Vfs {
         let observer = self.observer()?;
         observer.before_restating(before.key);
         let changed = change();
-        let now = self.inodes.stat(fd);
+        // A store that goes by names (FUSE) does not know any more what was found by one that has gone.
+        let by_key = || {
+            let node = self.inodes.by_key(before.key)?;
+            self.inodes.stat(&*self.inodes.fd(&node).ok()?).ok()
+        };
+        let now = self.inodes.stat(fd).ok().or_else(by_key);
         let now = now.map_or(before.identity(), |now| now.identity());
         observer.restated(before.key, &before.identity(), &now);
         changed

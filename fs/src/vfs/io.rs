@@ -68,8 +68,14 @@ impl Vfs {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(rustix::io::Errno::INTR) => {}
-                Err(_) if done > 0 => break,
-                Err(e) => return Err(e.into()),
+                Err(e) => {
+                    // With O_SYNC it may be in the file all the same.
+                    self.observer()?.write_failed(id);
+                    if done == 0 {
+                        return Err(e.into());
+                    }
+                    break;
+                }
             }
         }
         self.observer()?.wrote(id, offset, &bytes[..done]);
@@ -117,17 +123,18 @@ impl Vfs {
         let handle = self.handles.file(id)?;
         let observer = self.observer()?;
         let announced = Announced::new(&**observer, handle.node.key, true);
-        {
+        let done = {
             let file = self.description(&handle, OFlags::WRONLY)?;
             let perm = self.inodes.stat(&*self.inodes.fd(&handle.node)?)?.perm;
             let _as = As::group_aware(caller, perm);
             let flags = FallocateFlags::from_bits_retain(mode as u32);
-            rustix::fs::fallocate(file.fd(), flags, offset, length)?;
-        }
+            rustix::fs::fallocate(file.fd(), flags, offset, length)
+        };
+        // One that fails may have zeroed or allocated some of it.
         let path = self.inodes.path(&handle.node);
         observer.changed(handle.node.key, Some(id), &path, Change::Allocate, caller);
         announced.told();
-        Ok(())
+        Ok(done?)
     }
 
     /// COPY_FILE_RANGE inside the kernel; how much was copied.

@@ -80,17 +80,20 @@ impl Vfs {
         let (dir, dir_fd) = self.place(parent, name)?;
         let node = self.inodes.node(id)?;
         let fd = self.inodes.fd(&node)?;
-        match rustix::fs::linkat(&*fd, "", &*dir_fd, name, AtFlags::EMPTY_PATH) {
-            // Without CAP_DAC_READ_SEARCH the magic link is the way.
-            Err(rustix::io::Errno::NOENT) => rustix::fs::linkat(
-                rustix::fs::CWD,
-                sys::proc_path(&*fd).as_c_str(),
-                &*dir_fd,
-                name,
-                AtFlags::SYMLINK_FOLLOW,
-            )?,
-            done => done?,
-        }
+        let before = self.inodes.stat(&*fd)?;
+        self.restating(&before, &*fd, || {
+            match rustix::fs::linkat(&*fd, "", &*dir_fd, name, AtFlags::EMPTY_PATH) {
+                // Without CAP_DAC_READ_SEARCH the magic link is the way.
+                Err(rustix::io::Errno::NOENT) => Ok(rustix::fs::linkat(
+                    rustix::fs::CWD,
+                    sys::proc_path(&*fd).as_c_str(),
+                    &*dir_fd,
+                    name,
+                    AtFlags::SYMLINK_FOLLOW,
+                )?),
+                done => Ok(done?),
+            }
+        })?;
         let shown = self.made(&dir, &dir_fd, name)?;
         if node.kind == FileType::RegularFile {
             let path = self.inodes.path_in(&dir, name);
@@ -106,15 +109,19 @@ impl Vfs {
         let before = self.inodes.stat(&victim)?;
         // Who has other names goes by one of them from now on: nobody may note the lost one once more.
         let changing = (before.nlink > 1).then(|| self.moves.changing());
-        rustix::fs::unlinkat(&*dir_fd, name, AtFlags::empty())?;
-        // A store that goes by names (FUSE) does not know any more what this one was.
-        let left = self.inodes.stat(&victim).unwrap_or(Attr {
-            nlink: before.nlink.saturating_sub(1),
-            ..before
-        });
-        if let Some(node) = self.inodes.by_key(before.key) {
-            self.inodes.unname(&node, parent, name, left.nlink == 0);
-        }
+        let mut left = before;
+        self.restating(&before, &victim, || {
+            rustix::fs::unlinkat(&*dir_fd, name, AtFlags::empty())?;
+            // A store that goes by names (FUSE) does not know any more what this one was.
+            left = self.inodes.stat(&victim).unwrap_or(Attr {
+                nlink: before.nlink.saturating_sub(1),
+                ..before
+            });
+            if let Some(node) = self.inodes.by_key(before.key) {
+                self.inodes.unname(&node, parent, name, left.nlink == 0);
+            }
+            Ok(())
+        })?;
         drop(changing);
         let path = self.inodes.path_in(&dir, name);
         if left.is_file() {
@@ -147,7 +154,8 @@ impl Vfs {
         let (to_dir, to_fd) = self.place(to, new_name)?;
         let observer = self.observer()?;
         let rename = self.moves.begin();
-        let moved = self.inodes.stat_at(&from_fd, name)?;
+        let moving = open_path(&from_fd, name)?;
+        let moved = self.inodes.stat(&moving)?;
         // Held until it is told that it is gone: its number is not given out again before.
         let held = open_path(&to_fd, new_name).ok();
         let target = held.as_ref().and_then(|fd| self.inodes.stat(fd).ok());
@@ -159,7 +167,17 @@ impl Vfs {
         let mut left = target.map_or(0, |t| t.nlink.saturating_sub(1));
         {
             let _changing = self.moves.changing();
-            rustix::fs::renameat_with(&*from_fd, name, &*to_fd, new_name, flags)?;
+            let both = || {
+                self.restating(&moved, &moving, || {
+                    Ok(rustix::fs::renameat_with(
+                        &*from_fd, name, &*to_fd, new_name, flags,
+                    )?)
+                })
+            };
+            match (&held, target) {
+                (Some(fd), Some(target)) => self.restating(&target, fd, both)?,
+                _ => both()?,
+            }
             if target.is_some_and(|t| t.key == moved.key) {
                 // rename(2) of two names of one inode does nothing.
                 return Ok(());

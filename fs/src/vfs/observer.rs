@@ -89,6 +89,8 @@ pub trait Observer: Send + Sync + 'static {
     /// A file is about to be opened for writing, truncated or fallocated: stop digesting it and let go of its lease. At most 100 ms.
     /// `alters`: by the time that this is told its bytes are others already, as they are not after an open that empties nothing.
     fn before_change(&self, file: FileKey, alters: bool);
+    /// Inline handles: a write failed, and may have left something all the same.
+    fn write_failed(&self, _handle: HandleId) {}
     /// Nothing came of a change that `alters`: it failed, or there was nothing to do.
     fn unchanged(&self, _file: FileKey) {}
     /// Told after the backing open succeeded and before the answer. Microseconds.
@@ -122,9 +124,9 @@ pub trait Observer: Send + Sync + 'static {
     fn linked(&self, file: FileKey, path: &Path);
     /// A name of a regular file is gone; `last` when no name is left.
     fn unlinked(&self, file: FileKey, path: &Path, last: bool, caller: Caller);
-    /// Mode, owner, times or extended attributes are about to be changed; `restated` follows in any case.
+    /// Mode, owner, times, extended attributes or names are about to be changed; `restated` follows in any case.
     fn before_restating(&self, _file: FileKey) {}
-    /// Mode, owner, times or extended attributes were changed (or not, when that failed), and no byte was: what was identified as `before` is `now`.
+    /// Mode, owner, times, extended attributes or names were changed (or not, when that failed), and no byte was: what was identified as `before` is `now`.
     fn restated(&self, _file: FileKey, _before: &FileIdentity, _now: &FileIdentity) {}
     /// A virtual `user.atlas.*` attribute, full name given. `None`: not one of ours. At most 5 s, off the FUSE thread: the caller parks the reply.
     fn attribute(

@@ -309,16 +309,19 @@ impl<'txn> Tables<'txn> {
     /// Makes what an index of the format before has not.
     fn bring_up_to_date(&mut self) -> Result<(), redb::Error> {
         for entry in self.versions.iter()? {
-            let row: VersionRow = parse(entry?.1.value())?;
-            if let Some(path) = row.path.filter(|_| !row.gone) {
+            // A row that cannot be read is refused when somebody asks for it.
+            let row: Option<VersionRow> = parse(entry?.1.value()).ok();
+            if let Some(row) = row.filter(|r| !r.gone)
+                && let Some(path) = row.path
+            {
                 self.present.insert(&*key::path(&path, row.node), ())?;
             }
         }
         let runs: Vec<RunRow> = self
             .runs
             .iter()?
-            .map(|entry| parse(entry?.1.value()))
-            .collect::<Result<_, _>>()?;
+            .filter_map(|entry| parse(entry.ok()?.1.value()).ok())
+            .collect();
         runs.iter().try_for_each(|row| self.put_run(row))
     }
 }
