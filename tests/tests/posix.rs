@@ -52,7 +52,7 @@ def by(ids, what):
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0, what
     return oct(os.stat('f').st_mode & 0o7777)
-for mode in (0o2666, 0o2676, 0o4666, 0o6777):
+for mode in (0o2666, 0o2676, 0o4666, 0o6666, 0o6676, 0o6777):
     for owner in ((0, 0), (65534, 65534), (65534, 0), (0, 65534)):
         for ids in (0, 65534):
             for what in ('truncate', 'ftruncate', 'allocate', 'open', 'chown'):
