@@ -139,6 +139,18 @@ both! {
         assert_eq!(mount.status()["behind"], 0);
     }
 
+    /// XFS zeroes what there is and then finds no room for the rest: what failed has changed the file all the same.
+    fn an_allocation_that_fails_halfway_is_in_the_digest(io) {
+        let Some(lab) = lab(Store::Xfs) else { return };
+        let mount = lab.mount(Options::new(io));
+        mount.python(
+            "import ctypes, errno, os\nfd = os.open('z', os.O_RDWR | os.O_CREAT); os.write(fd, b'a' * (8 << 20)); libc = ctypes.CDLL(None, use_errno=True)\n\
+             failed = libc.fallocate(fd, 0x11, ctypes.c_long(0), ctypes.c_long(1 << 40)); assert failed and ctypes.get_errno() == errno.ENOSPC; os.close(fd)",
+        ).ok();
+        let bytes = mount.sealed_as_it_is("z");
+        assert_eq!((bytes.len(), bytes[0]), (8 << 20, 0), "otherwise it proves nothing");
+    }
+
     /// The kernel calls it EIO when it cannot open the backing file itself.
     fn what_the_store_refuses_to_open_is_refused_with_its_own_error(io) {
         let lab = lab(Store::Tmpfs).expect("memory is always there");
