@@ -47,40 +47,24 @@ impl Runs {
 mod tests {
     use super::*;
     use crate::id::InstanceId;
-    use crate::vocabulary::{Confined, RunHow};
+    use crate::scan::tests::run_row;
 
     fn row(uses: u64, processes: &[(u32, i32)]) -> RunRow {
-        RunRow {
-            id: RunId {
-                instance: InstanceId([1; 16]),
-                n: 1,
-            },
-            name: None,
-            meta: Vec::new(),
-            how: RunHow::Tree,
-            uid: 0,
-            host: None,
-            cwd: None,
+        let id = RunId {
+            instance: InstanceId([1; 16]),
+            n: 1,
+        };
+        let process = |(number, pid): &(u32, i32)| ProcessRow {
+            number: *number,
+            tree: 0,
+            pid: *pid,
             exe: None,
             argv: Vec::new(),
-            script: None,
-            git: None,
-            python: None,
-            confined: Confined::Confined,
-            started: String::new(),
-            ended: None,
-            exit: None,
+        };
+        RunRow {
             uses,
-            processes: processes
-                .iter()
-                .map(|(number, pid)| ProcessRow {
-                    number: *number,
-                    tree: 0,
-                    pid: *pid,
-                    exe: None,
-                    argv: Vec::new(),
-                })
-                .collect(),
+            processes: processes.iter().map(process).collect(),
+            ..run_row(id)
         }
     }
 

@@ -33,6 +33,12 @@ fn seen(pid: i32) -> Arc<Seen> {
     })
 }
 
+/// Number and pid of each.
+fn numbers(run: &Run) -> Vec<(u32, i32)> {
+    let all = run.processes.all().iter();
+    all.map(|p| (p.number, p.pid)).collect()
+}
+
 fn by(source: Source, root: i32) -> Decision {
     Decision {
         source,
@@ -106,13 +112,7 @@ fn runs_that_turn_out_to_be_one_keep_every_process_under_a_number_of_its_own() {
     assert_eq!((between.run, between.tree), (a0.run, 0));
     let run = r.run(b1.run).unwrap();
     assert_eq!(run.row.id, a0.run, "the absorbed name still answers");
-    let numbers: Vec<_> = run
-        .processes
-        .all()
-        .iter()
-        .map(|p| (p.number, p.pid))
-        .collect();
-    assert_eq!(numbers, [(0, 41), (1, 42), (2, 51), (3, 52), (4, 60)]);
+    assert_eq!(numbers(run), [(0, 41), (1, 42), (2, 51), (3, 52), (4, 60)]);
     assert_eq!(
         r.processes[&key(52)].who,
         Who {
@@ -204,13 +204,7 @@ fn who_reads_what_an_ended_run_wrote_is_a_run_of_its_own_with_its_uses() {
     assert_eq!(r.take_merges(), copied);
     let run = r.run(train.run).unwrap();
     let row = &run.row;
-    let numbers: Vec<_> = run
-        .processes
-        .all()
-        .iter()
-        .map(|p| (p.number, p.pid))
-        .collect();
-    assert_eq!(numbers, [(0, 41), (1, 51)]);
+    assert_eq!(numbers(run), [(0, 41), (1, 51)]);
     assert_eq!((train.process, row.argv.len()), (1, 1));
     let worker = admit(&mut r, 52, 51, &[-1]);
     assert_eq!(worker.run, train.run);

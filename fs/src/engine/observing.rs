@@ -177,7 +177,7 @@ impl Observer for Engine {
         self.step(|l| l.wrote(handle));
     }
 
-    fn unchanged(&self, file: FileKey) {
+    fn after_change(&self, file: FileKey) {
         self.turns.told(file);
     }
 
@@ -210,9 +210,6 @@ impl Observer for Engine {
             l.opened(opening);
         });
         drop(turn);
-        if alters {
-            self.turns.told(o.file);
-        }
     }
 
     fn read(&self, handle: HandleId, _offset: u64, _bytes: &[u8]) {
@@ -288,7 +285,6 @@ impl Observer for Engine {
             None => {
                 let _turn = self.turns.of(file);
                 let Ok(now) = self.backing.identity(file) else {
-                    self.turns.told(file);
                     return;
                 };
                 let path_bytes = PathBytes::from(path);
@@ -315,7 +311,6 @@ impl Observer for Engine {
                 self.settle_journal();
             }
         }
-        self.turns.told(file);
     }
 
     fn copied(&self, from: HandleId, to: HandleId, _caller: Caller) {
@@ -325,9 +320,6 @@ impl Observer for Engine {
         let source = self.handles.get(&from).map(|f| *f);
         let now = source.and_then(|f| self.backing.identity(f).ok());
         self.step(|l| l.copied(from, to, now.as_ref()));
-        if let Some(file) = self.handles.get(&to).map(|f| *f) {
-            self.turns.told(file);
-        }
     }
 
     fn renamed(&self, from: &Path, to: &Path, replaced: Option<FileKey>, _caller: Caller) {

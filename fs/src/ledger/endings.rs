@@ -266,22 +266,15 @@ impl Ledger {
         if let Some(before) = before
             && before != w.node
             && Some(before) != parent
-            && !self.nodes[before].gone
         {
-            self.at(before).gone = true;
-            self.tell(before);
+            self.replaced(before);
         }
     }
 
     /// The file no longer holds what it held before.
     fn replace_parent(&mut self, w: &Writing) {
-        let Some(parent) = w.parent.map(|p| self.real(p)) else {
-            return;
-        };
-        self.lose(parent);
-        if !self.nodes[parent].gone {
-            self.at(parent).gone = true;
-            self.tell(parent);
+        if let Some(parent) = w.parent.map(|p| self.real(p)) {
+            self.replaced(parent);
         }
     }
 

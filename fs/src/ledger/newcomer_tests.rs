@@ -6,25 +6,10 @@ use atlas_manifests::rows::VersionRow;
 use atlas_manifests::vocabulary::{Closed, Quiet, State};
 
 use super::testing::{APPEND, Bench, CREATE, UPDATE, key, who};
-use super::{Digested, Ticket, Undigested};
+use super::{Ticket, Undigested};
 
 fn told(b: &Bench, node: NodeRef) -> VersionRow {
     b.rows[&node.to_string()].clone()
-}
-
-/// What the pool says when it digested the file as it is, with somebody there who could write.
-fn digest_as_held(b: &mut Bench, ticket: Ticket) {
-    let (identity, content) = b.files[&1].clone();
-    let held = Digested {
-        digests: Digests::of(&content),
-        quiet: Quiet::Held,
-        identity,
-        media_type: "application/octet-stream".to_owned(),
-        types: Vec::new(),
-        known: None,
-    };
-    b.ledger.digested(ticket, held);
-    b.collect();
 }
 
 /// The first version has ended, its digest was called off by who opened the file next, and the new attempt finds the lease refused.
@@ -46,7 +31,7 @@ fn what_a_newcomer_has_half_written_is_not_what_the_last_version_was() {
     let mut b = Bench::new();
     let (ticket, first) = held_for_a_newcomer(&mut b);
     b.store(1, b"half of the second");
-    digest_as_held(&mut b, ticket);
+    b.digest_as_held(ticket, 1);
     b.settle();
     assert!(b.sealed.is_empty(), "{:?}", b.sealed);
     let row = told(&b, first);
@@ -70,7 +55,7 @@ fn a_version_whose_bytes_a_newcomer_took_away_is_pending_no_more_while_he_writes
 fn a_newcomer_who_writes_nothing_lets_the_version_be_sealed_as_held() {
     let mut b = Bench::new();
     let (ticket, first) = held_for_a_newcomer(&mut b);
-    digest_as_held(&mut b, ticket);
+    b.digest_as_held(ticket, 1);
     b.settle();
     let row = told(&b, first);
     assert_eq!((row.state, row.quiet), (State::Sealed, Some(Quiet::Held)));
@@ -100,7 +85,7 @@ fn who_sets_the_time_back_after_writing_does_not_pass_for_what_was_there_before(
             let handle = b.last_opened();
             b.close(handle, 1, who(2, 0));
         }
-        digest_as_held(&mut b, ticket);
+        b.digest_as_held(ticket, 1);
         b.settle();
         let row = told(&b, first);
         assert_eq!(row.state, State::Superseded, "{closes} {renames}");
@@ -132,7 +117,7 @@ fn what_a_mapping_stored_before_a_newcomer_came_is_part_of_the_version_and_what_
         if late {
             b.store(1, b"as the mapping left, and more");
         }
-        digest_as_held(&mut b, ticket);
+        b.digest_as_held(ticket, 1);
         b.settle();
         let row = told(&b, first);
         if late {

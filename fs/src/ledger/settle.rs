@@ -63,9 +63,7 @@ impl Ledger {
                 self.become_same(ix, parent, now);
                 return;
             }
-            self.lose(parent);
-            self.at(parent).gone = true;
-            self.tell(parent);
+            self.replaced(parent);
         }
         let node = self.at(ix);
         if let Some(a) = &mut node.authored {
@@ -377,6 +375,15 @@ impl Ledger {
         writing.is_some_and(|w| w.node != ix)
     }
 
+    /// The file holds something else now: whatever this was is lost if nobody has digested it, and no name leads to it.
+    pub(super) fn replaced(&mut self, ix: NodeIx) {
+        self.lose(ix);
+        if !self.nodes[ix].gone {
+            self.at(ix).gone = true;
+            self.tell(ix);
+        }
+    }
+
     /// A version without bytes is not sealed.
     pub(super) fn settle_empty(&mut self, ix: NodeIx) {
         self.settle(ix, State::Empty, Some("it has no bytes".to_owned()));
@@ -407,11 +414,7 @@ impl Ledger {
         self.release(dependents);
         if let Some(parent) = undecided.map(|p| self.real(p)) {
             // Whether its bytes were still the parent's will never be known, and nobody digests the parent any more.
-            self.lose(parent);
-            if !self.nodes[parent].gone {
-                self.at(parent).gone = true;
-                self.tell(parent);
-            }
+            self.replaced(parent);
         }
     }
 

@@ -372,13 +372,24 @@ impl Bench {
     /// Digests a copy.
     pub(super) fn digest_kept(&mut self, at: usize) {
         let (ticket, identity, content) = self.kept.remove(at);
-        self.digested(ticket, identity, &content);
+        self.digested(ticket, Quiet::Proven, (identity, content));
     }
 
-    fn digested(&mut self, ticket: Ticket, identity: FileIdentity, content: &[u8]) {
+    /// Digests a file as it is, with somebody there who could write.
+    pub(super) fn digest_as_held(&mut self, ticket: Ticket, file: u64) {
+        let now = self.files[&file].clone();
+        self.digested(ticket, Quiet::Held, now);
+    }
+
+    fn digested(
+        &mut self,
+        ticket: Ticket,
+        quiet: Quiet,
+        (identity, content): (FileIdentity, Vec<u8>),
+    ) {
         let d = Digested {
-            digests: Digests::of(content),
-            quiet: Quiet::Proven,
+            digests: Digests::of(&content),
+            quiet,
             identity,
             media_type: "application/octet-stream".to_owned(),
             types: Vec::new(),
@@ -393,7 +404,7 @@ impl Bench {
         let (ticket, file, _) = self.digests.remove(at);
         let (identity, content) = self.files[&file].clone();
         meanwhile(self);
-        self.digested(ticket, identity, &content);
+        self.digested(ticket, Quiet::Proven, (identity, content));
     }
 
     /// Digests one queued job, as the pool would.
@@ -406,7 +417,7 @@ impl Bench {
                 self.ledger
                     .undigested(ticket, Undigested::Changed(identity));
             }
-            Some((identity, content)) => self.digested(ticket, identity, &content),
+            Some(now) => self.digested(ticket, Quiet::Proven, now),
             None => self.ledger.undigested(ticket, Undigested::Gone),
         }
         self.collect();

@@ -1,10 +1,10 @@
 //! What the ledger must never get wrong, one story each.
 
 use atlas_manifests::digest::Digests;
-use atlas_manifests::vocabulary::{Closed, Kind, Quiet, State};
+use atlas_manifests::vocabulary::{Closed, Kind, State};
 
+use super::Undigested;
 use super::testing::{Bench, CREATE, READ, REWRITE, UPDATE, manifest_of, who};
-use super::{Digested, Undigested};
 use crate::vfs::observer::Access;
 
 #[test]
@@ -394,16 +394,7 @@ fn sealed_while_held(
     b.collect();
     b.digests.clear();
     b.ledger.lingers(ticket);
-    let held = Digested {
-        digests: Digests::of(bytes),
-        quiet: Quiet::Held,
-        identity: b.identity(1),
-        media_type: "application/octet-stream".to_owned(),
-        types: Vec::new(),
-        known: None,
-    };
-    b.ledger.digested(ticket, held);
-    b.collect();
+    b.digest_as_held(ticket, 1);
     b.settle();
     assert_eq!(b.state(1), Some(State::Sealed));
     (ticket, h)

@@ -2,7 +2,7 @@
 
 use super::observer::{FileKey, Observer};
 
-/// Between the announcement and the telling. Dropped, it says that nothing came of it.
+/// A change under way. It ends when this is dropped: after the observer was told of it, or when there is nothing to tell.
 pub(crate) struct Announced<'a> {
     observer: &'a dyn Observer,
     file: FileKey,
@@ -19,17 +19,12 @@ impl<'a> Announced<'a> {
             alters,
         }
     }
-
-    /// The observer was told what was done.
-    pub(crate) fn told(mut self) {
-        self.alters = false;
-    }
 }
 
 impl Drop for Announced<'_> {
     fn drop(&mut self) {
         if self.alters {
-            self.observer.unchanged(self.file);
+            self.observer.after_change(self.file);
         }
     }
 }

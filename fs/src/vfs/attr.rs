@@ -288,22 +288,22 @@ impl Vfs {
         let fd = self.inodes.fd(node)?;
         let regular = node.kind == FileType::RegularFile;
         let observer = self.observer()?;
-        let announced = regular.then(|| Announced::new(&**observer, node.key, true));
+        let before = self.inodes.stat(&*fd)?;
+        let _announced = regular.then(|| Announced::new(&**observer, node.key, true));
         if regular {
-            self.copy_up(node, &fd, &self.inodes.stat(&*fd)?)?;
+            self.copy_up(node, &fd, &before)?;
         }
         {
-            let _as = As::group_aware(caller, self.inodes.stat(&*fd)?.perm);
+            let _as = As::group_aware(caller, before.perm);
             match handle.and_then(|h| h.backing.as_ref().filter(|_| h.access.write)) {
                 Some(file) => rustix::fs::ftruncate(file, size)?,
                 None => sys::truncate(&sys::proc_path(&*fd), size)?,
             }
         }
-        if let Some(announced) = announced {
+        if regular {
             let path = self.inodes.path(node);
             let how = Change::Resize;
             observer.changed(node.key, handle.map(|h| h.id), &path, how, caller);
-            announced.told();
         }
         Ok(())
     }

@@ -122,7 +122,7 @@ impl Vfs {
         self.writable()?;
         let handle = self.handles.file(id)?;
         let observer = self.observer()?;
-        let announced = Announced::new(&**observer, handle.node.key, true);
+        let _announced = Announced::new(&**observer, handle.node.key, true);
         let done = {
             let file = self.description(&handle, OFlags::WRONLY)?;
             let perm = self.inodes.stat(&*self.inodes.fd(&handle.node)?)?.perm;
@@ -133,7 +133,6 @@ impl Vfs {
         // One that fails may have zeroed or allocated some of it.
         let path = self.inodes.path(&handle.node);
         observer.changed(handle.node.key, Some(id), &path, Change::Allocate, caller);
-        announced.told();
         Ok(done?)
     }
 
@@ -148,7 +147,7 @@ impl Vfs {
         self.writable()?;
         let (source, target) = (self.handles.file(from)?, self.handles.file(to)?);
         let observer = self.observer()?;
-        let announced = Announced::new(&**observer, target.node.key, true);
+        let _announced = Announced::new(&**observer, target.node.key, true);
         let length = usize::try_from(length.min(COPY_MOST)).unwrap_or(usize::MAX);
         let copied = {
             let input = self.description(&source, OFlags::RDONLY)?;
@@ -164,7 +163,6 @@ impl Vfs {
         };
         if copied > 0 {
             observer.copied(from, to, caller);
-            announced.told();
         }
         Ok(u32::try_from(copied).unwrap_or(u32::MAX))
     }

@@ -91,8 +91,8 @@ pub trait Observer: Send + Sync + 'static {
     fn before_change(&self, file: FileKey, alters: bool);
     /// Inline handles: a write failed, and may have left something all the same.
     fn write_failed(&self, _handle: HandleId) {}
-    /// Nothing came of a change that `alters`: it failed, or there was nothing to do.
-    fn unchanged(&self, _file: FileKey) {}
+    /// A change that `alters` has been told, or there is nothing to tell of it.
+    fn after_change(&self, _file: FileKey) {}
     /// Told after the backing open succeeded and before the answer. Microseconds.
     fn opened(&self, opened: &Opened<'_>);
     /// Inline handles: these very bytes are about to be given to the reader.

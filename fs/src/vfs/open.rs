@@ -99,7 +99,7 @@ impl Vfs {
             rehearse(&*fd, flags)?;
         }
         let observer = self.observer()?;
-        let announced = changes.then(|| Announced::new(&**observer, node.key, access.truncate));
+        let _announced = changes.then(|| Announced::new(&**observer, node.key, access.truncate));
         if changes {
             self.copy_up(&node, &fd, &before)?;
         }
@@ -120,7 +120,6 @@ impl Vfs {
         };
         let backing = prepared.inspect_err(|_| lock(&node.opens).closed(access.write))?;
         let reply = self.tell_opened(node, access, caller, &before.identity(), way, backing)?;
-        announced.into_iter().for_each(Announced::told);
         Ok(OpenReply { restless, ..reply })
     }
 
