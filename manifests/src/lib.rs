@@ -12,6 +12,7 @@ mod cbor;
 mod certificate;
 pub mod digest;
 mod durable;
+pub mod evidence;
 pub mod exclusion;
 mod frame;
 pub mod graph;

@@ -164,10 +164,14 @@ words!(
 );
 
 words!(
-    /// What stands behind the signing key. The evidence issue adds more.
+    /// What stands behind the signing key.
     Hardware {
         /// A locally held key, nothing else.
         None = "none",
+        /// A key born in an Intel TDX guest, bound by a quote.
+        Tdx = "tdx",
+        /// The same by a simulator: proves nothing.
+        Simulated = "simulated",
     }
 );
 
