@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::terms::EvidenceArgs;
 use atlas_manifests::vocabulary::{Grade, Kind};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -225,6 +226,8 @@ pub(crate) struct VerifyArgs {
     /// Seconds to wait for a file that is still being sealed
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub timeout: u64,
+    #[command(flatten)]
+    pub evidence: EvidenceArgs,
 }
 
 /// `atlasctl register`.

@@ -282,6 +282,7 @@ impl World {
             config: Sha256([4; 32]),
             instance: INSTANCE,
             hardware: Hardware::None,
+            evidence: None,
         }
     }
 

@@ -19,6 +19,8 @@ pub(crate) const VERSION: &str = "org.atlasfs.version";
 pub(crate) const RUN: &str = "org.atlasfs.run";
 pub(crate) const REGISTERED: &str = "org.atlasfs.registered";
 pub(crate) const WITHHELD: &str = "org.atlasfs.withheld";
+/// Names the quote that was made for this manifest alone.
+pub(crate) const EVIDENCE: &str = "org.atlasfs.evidence";
 /// Stands where C2PA wants at least one asset type and none is known.
 pub(crate) const TYPE_DATA: &str = "org.atlasfs.types.data";
 

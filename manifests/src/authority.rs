@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::Signer as _;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SerialNumber,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, PKCS_ED25519, PublicKeyData,
+    SerialNumber,
 };
 use zeroize::Zeroizing;
 
+use crate::certificate;
 use crate::digest::{Sha256, hex};
 use crate::id::InstanceId;
 use crate::private::random;
@@ -171,10 +173,17 @@ impl Authority {
 
     /// A fresh key for one life of the daemon, certified by this authority.
     pub fn issue(&self, instance: InstanceId) -> Result<SigningKey, AuthorityError> {
-        let key = Key::generate().map_err(|source| AuthorityError::Io {
-            path: PathBuf::from("random bytes"),
-            source,
-        })?;
+        self.certify(InstanceKey::generate()?, instance, None)
+    }
+
+    /// Certifies a key for one life of the daemon. The certificate names the evidence that binds it, so that a manifest leads to it.
+    pub fn certify(
+        &self,
+        key: InstanceKey,
+        instance: InstanceId,
+        evidence: Option<Sha256>,
+    ) -> Result<SigningKey, AuthorityError> {
+        let key = key.0;
         let mut leaf = params(&format!("Atlas instance {instance}"))?;
         leaf.is_ca = IsCa::ExplicitNoCa;
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -184,6 +193,11 @@ impl Authority {
             ExtendedKeyUsagePurpose::Other(CLAIM_SIGNING.to_vec()),
         ];
         leaf.use_authority_key_identifier_extension = true;
+        if let Some(evidence) = &evidence {
+            let (oid, content) = certificate::evidence_extension(evidence);
+            let extension = CustomExtension::from_oid_content(oid, content);
+            leaf.custom_extensions.push(extension);
+        }
         let authority = authority_params(&self.key)?;
         let issuer = Issuer::from_params(&authority, &self.key);
         let certificate = leaf.signed_by(&key, &issuer)?;
@@ -192,6 +206,35 @@ impl Authority {
             // The root is left out: verifiers have it, or should not believe us.
             chain: vec![certificate.der().to_vec()],
         })
+    }
+}
+
+/// A key of one life of the daemon that nobody has certified yet.
+pub struct InstanceKey(Key);
+
+impl InstanceKey {
+    /// From the system's randomness.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn generate() -> Result<Self, AuthorityError> {
+        Key::generate()
+            .map(Self)
+            .map_err(|source| AuthorityError::Io {
+                path: PathBuf::from("random bytes"),
+                source,
+            })
+    }
+
+    /// The public key.
+    pub fn public(&self) -> [u8; 32] {
+        self.0.1
+    }
+}
+
+impl std::fmt::Debug for InstanceKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InstanceKey(..)")
     }
 }
 

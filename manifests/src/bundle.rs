@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digests, Sha256};
+use crate::evidence::Evidence;
 use crate::id::NodeRef;
 use crate::private::{Opening, PrivateRecord, check};
 use crate::read;
@@ -91,8 +92,11 @@ pub fn write(
             ))
         };
         let bytes = shelf.object(Object::Manifest, &name)?.ok_or_else(missing)?;
-        let said = read::peek(&bytes)
+        let (said, named) = read::peek_with_evidence(&bytes)
             .map_err(|e| BundleError::Incomplete(format!("manifest {name}: {e}")))?;
+        for id in named.into_iter().chain(said.evidence) {
+            evidence(shelf, id, &mut objects)?;
+        }
         objects.insert(entry_name(Object::Manifest, &name), bytes);
         let leaves = inputs(shelf, said.input_set, &mut objects)?;
         let direct = said
@@ -144,6 +148,35 @@ fn append(tar: &mut tar::Builder<&mut dyn Write>, path: &str, bytes: &[u8]) -> i
     header.set_mode(0o644);
     header.set_mtime(0);
     tar.append_data(&mut header, path, bytes)
+}
+
+/// Takes evidence along as far as it is here, with what its event log goes on from, and its collateral. That it is missing is for the
+/// verifier to say: a bundle of a machine without it is whole.
+fn evidence(
+    shelf: &dyn Shelf,
+    first: Sha256,
+    objects: &mut BTreeMap<String, Vec<u8>>,
+) -> Result<(), BundleError> {
+    let mut next = Some(first);
+    while let Some(id) = next.take() {
+        let entry = entry_name(Object::Evidence, &id);
+        if objects.contains_key(&entry) {
+            break;
+        }
+        let Some(bytes) = shelf.object(Object::Evidence, &id)? else {
+            break;
+        };
+        if let Ok(evidence) = Evidence::decode(&bytes) {
+            next = evidence.bound().ok().and_then(|b| b.previous);
+            if let Some(name) = evidence.collateral
+                && let Some(bytes) = shelf.object(Object::Collateral, &name)?
+            {
+                objects.insert(entry_name(Object::Collateral, &name), bytes);
+            }
+        }
+        objects.insert(entry, bytes);
+    }
+    Ok(())
 }
 
 /// Takes the segments of a set along, and gives the manifests that its leaves name.
@@ -210,6 +243,8 @@ fn entry_name(object: Object, name: &Sha256) -> String {
         Object::Inputs => format!("inputs/{}.cbor", name.hex()),
         Object::Members => format!("members/{}.cbor", name.hex()),
         Object::Private => format!("private/{}.json", name.hex()),
+        Object::Evidence => format!("evidence/{}.cbor", name.hex()),
+        Object::Collateral => format!("collateral/{}.json", name.hex()),
     }
 }
 
@@ -219,6 +254,8 @@ fn parse_entry(path: &str) -> Option<(Object, Sha256)> {
         "manifests" => (Object::Manifest, ".c2pa"),
         "inputs" => (Object::Inputs, ".cbor"),
         "members" => (Object::Members, ".cbor"),
+        "evidence" => (Object::Evidence, ".cbor"),
+        "collateral" => (Object::Collateral, ".json"),
         _ => return None,
     };
     let name = Sha256::from_hex(file.strip_suffix(suffix)?).ok()?;
@@ -241,6 +278,8 @@ const fn tag(object: Object) -> u8 {
         Object::Inputs => 1,
         Object::Members => 2,
         Object::Private => 3,
+        Object::Evidence => 4,
+        Object::Collateral => 5,
     }
 }
 

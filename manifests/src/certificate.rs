@@ -4,9 +4,18 @@
 
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::cbor::Writer;
+use crate::digest::Sha256;
+
 /// C2PA claim signing (c2pa-kp-claimSigning), which an authority gives to nobody by accident.
 const CLAIM_SIGNING: &str = "1.3.6.1.4.1.62558.2.1";
 const ED25519: &str = "1.3.101.112";
+/// RATS conceptual message wrapper in a certificate (RFC 9999, id-pe-cmw).
+const CMW: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 35];
+/// A CMW record: media type, value, and that it is about evidence. The value is the digest of a binding.
+const CMW_TYPE: &str = "application/vnd.atlas.binding-digest";
+/// `ind` of a CMW record: bit 2, evidence.
+const CMW_EVIDENCE: u64 = 4;
 
 /// Why this certificate (DER) may not seal; `None` when it may.
 pub(crate) fn unfit(der: &[u8]) -> Option<&'static str> {
@@ -41,6 +50,50 @@ pub(crate) fn unfit(der: &[u8]) -> Option<&'static str> {
         }
         _ => Some("it was made for another use"),
     }
+}
+
+/// The object identifier and the content of the extension that names evidence: an OCTET STRING with a CMW record in CBOR.
+pub(crate) fn evidence_extension(evidence: &Sha256) -> (&'static [u64], Vec<u8>) {
+    let mut w = Writer::default();
+    w.array(3);
+    w.text(CMW_TYPE);
+    w.bytes(&evidence.0);
+    w.uint(CMW_EVIDENCE);
+    (CMW, tlv(0x04, &w.0))
+}
+
+/// The evidence that a certificate (DER) names; `None` when it names none.
+///
+/// # Errors
+/// The extension is there and is not as we write it: whoever wrote it means something that we do not know.
+pub(crate) fn evidence(der: &[u8]) -> Result<Option<Sha256>, &'static str> {
+    let wrong = "it names evidence in a way that is not known";
+    let (_, cert) = X509Certificate::from_der(der).map_err(|_| "it cannot be parsed")?;
+    let mut found = None;
+    for extension in cert.extensions() {
+        let is = extension
+            .oid
+            .iter()
+            .is_some_and(|arcs| arcs.eq(CMW.iter().copied()));
+        if !is {
+            continue;
+        }
+        let name = extension.value.len().checked_sub(33).and_then(|at| {
+            let bytes: [u8; 32] = extension.value.get(at..at + 32)?.try_into().ok()?;
+            Some(Sha256(bytes))
+        });
+        let name = name.filter(|n| evidence_extension(n).1 == extension.value);
+        if found.replace(name.ok_or(wrong)?).is_some() {
+            return Err(wrong);
+        }
+    }
+    Ok(found)
+}
+
+/// SHA-256 of its key's SubjectPublicKeyInfo.
+pub(crate) fn key(der: &[u8]) -> Option<Sha256> {
+    let (_, cert) = X509Certificate::from_der(der).ok()?;
+    Some(Sha256::of(cert.public_key().raw))
 }
 
 /// The signature covers the inner part only. What is around it has one right form, so that one certificate has one digest.

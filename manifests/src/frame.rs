@@ -7,13 +7,17 @@ use serde::Deserialize;
 use sha2::Digest as _;
 
 use crate::assertion::body::Fixed;
-use crate::assertion::{ACTIONS, ASSET_TYPE, DATA_HASH, INGREDIENT, LABEL_PREFIX};
+use crate::assertion::{ACTIONS, ASSET_TYPE, DATA_HASH, EVIDENCE, INGREDIENT, LABEL_PREFIX};
 use crate::cbor;
+use crate::digest::Sha256;
 
 /// Deeper CBOR than ours is not read.
 const MAX_DEPTH: usize = 16;
 /// No manifest of ours has more assertions.
 const MAX_ASSERTIONS: usize = 32;
+
+/// What is hashed before a partial claim.
+const PARTIAL_CLAIM: &[u8] = b"atlas/partial-claim/v1\0";
 
 /// The last twelve bytes of every JUMBF type; the first four spell its name.
 const TYPE_TAIL: [u8; 12] = [0, 0x11, 0, 0x10, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
@@ -136,6 +140,23 @@ impl<'a> Frame<'a> {
                 .map(|(label, cbor, _)| (label, cbor))
                 .collect(),
         })
+    }
+
+    /// Digest of what a quote for one manifest binds: which bytes, which version of whom, what it was made from, and what is withheld.
+    ///
+    /// The other assertions hold hashes of salted boxes, which are not known before all of them are written.
+    pub(crate) fn partial_claim(&self) -> Sha256 {
+        let mut hash = sha2::Sha256::new_with_prefix(PARTIAL_CLAIM);
+        for (label, cbor) in &self.assertions {
+            let bound = *label == DATA_HASH || label.starts_with(LABEL_PREFIX);
+            if bound && *label != EVIDENCE {
+                for part in [label.as_bytes(), cbor] {
+                    hash.update((part.len() as u64).to_be_bytes());
+                    hash.update(part);
+                }
+            }
+        }
+        Sha256(hash.finalize().into())
     }
 
     /// The only assertion with this label.

@@ -31,6 +31,12 @@ pub struct Reading {
     pub reference: ManifestRef,
     /// Whether to believe it.
     pub signature: Signature,
+    /// The key that signed it: SHA-256 of its SubjectPublicKeyInfo.
+    pub key: Sha256,
+    /// The evidence that the signer's certificate names.
+    pub evidence: Option<Sha256>,
+    /// What a quote for this manifest alone must bind.
+    pub partial_claim: Sha256,
 }
 
 /// Whose signature an intact manifest carries.
@@ -70,13 +76,16 @@ pub enum ReadError {
 pub fn read(bytes: &[u8], anchors_pem: &str) -> Result<Reading, ReadError> {
     let frame = frame(bytes)?;
     let statement = decoded(&frame)?;
+    let named = certificate::evidence(frame.certificate);
     let signature = match signature(bytes, frame.urn, anchors_pem)? {
-        Signature::Trusted { signer } => match certificate::unfit(frame.certificate) {
-            None => Signature::Trusted { signer },
-            Some(why) => Signature::Untrusted {
-                reason: format!("its certificate may not seal: {why}"),
-            },
-        },
+        Signature::Trusted { signer } => {
+            match certificate::unfit(frame.certificate).or(named.err()) {
+                None => Signature::Trusted { signer },
+                Some(why) => Signature::Untrusted {
+                    reason: format!("its certificate may not seal: {why}"),
+                },
+            }
+        }
         untrusted @ Signature::Untrusted { .. } => untrusted,
     };
     Ok(Reading {
@@ -87,12 +96,23 @@ pub fn read(bytes: &[u8], anchors_pem: &str) -> Result<Reading, ReadError> {
             size: bytes.len() as u64,
         },
         signature,
+        // Of a certificate without a readable key there is no trusted signature, and nothing is compared with it.
+        key: certificate::key(frame.certificate).unwrap_or(Sha256([0; 32])),
+        evidence: named.unwrap_or(None),
+        partial_claim: frame.partial_claim(),
     })
 }
 
 /// What a manifest says, without asking who signed it: for rebuilding caches and for display, never for a verdict.
 pub fn peek(bytes: &[u8]) -> Result<Statement, ReadError> {
     decoded(&frame(bytes)?)
+}
+
+/// The same, with the evidence that the signer's certificate names.
+pub(crate) fn peek_with_evidence(bytes: &[u8]) -> Result<(Statement, Option<Sha256>), ReadError> {
+    let frame = frame(bytes)?;
+    let named = certificate::evidence(frame.certificate).unwrap_or(None);
+    Ok((decoded(&frame)?, named))
 }
 
 fn frame(bytes: &[u8]) -> Result<Frame<'_>, ReadError> {

@@ -6,7 +6,7 @@ use c2pa::assertions::DataHash;
 use c2pa::{Builder, Context, Ingredient, Signer, SigningAlg};
 use serde_json::json;
 
-use crate::assertion::body::{OriginBody, VersionBody, WithheldBody};
+use crate::assertion::body::{EvidenceBody, OriginBody, VersionBody, WithheldBody};
 use crate::assertion::ingredient::{INPUT_TO, Ingredient as Body, PARENT_OF};
 use crate::assertion::{self, size};
 use crate::authority::SigningKey;
@@ -59,6 +59,7 @@ impl Sealer {
             assertion::RUN,
             assertion::REGISTERED,
             assertion::WITHHELD,
+            assertion::EVIDENCE,
         ];
         let context = Context::new()
             .with_settings(json!({
@@ -106,6 +107,20 @@ impl Sealer {
         }
     }
 
+    /// What a quote for this statement alone must bind: the digest is the same in the manifest that names the quote.
+    ///
+    /// # Errors
+    /// As `seal`.
+    pub fn partial_claim(&self, statement: &Statement) -> Result<Sha256, SealError> {
+        let mut said = assertion::trim(statement);
+        // Ingredients are not part of it, but by way of the input set's head.
+        said.inputs.clear();
+        said.evidence = None;
+        let manifest = self.sign(&said)?;
+        let frame = Frame::parse(&manifest).map_err(SealError::Frame)?;
+        Ok(frame.partial_claim())
+    }
+
     fn sign(&self, s: &Statement) -> Result<Vec<u8>, SealError> {
         let mut definition = json!({
             "claim_generator_info": [{"name": "atlas-fs", "version": env!("CARGO_PKG_VERSION")}],
@@ -143,6 +158,9 @@ impl Sealer {
         };
         if !s.withheld.is_empty() {
             b.add_assertion(assertion::WITHHELD, &WithheldBody::of(&s.withheld))?;
+        }
+        if let Some(binding) = &s.evidence {
+            b.add_assertion(assertion::EVIDENCE, &EvidenceBody::of(binding))?;
         }
         Ok(b.sign_embeddable("application/c2pa")?)
     }

@@ -39,6 +39,10 @@ pub enum Object {
     Members,
     /// A private record, named by the SHA-256 of the manifest it belongs to.
     Private,
+    /// Evidence, named by the SHA-256 of its binding.
+    Evidence,
+    /// Collateral, named by the SHA-256 of its bytes.
+    Collateral,
 }
 
 /// Immutable objects by digest. What comes back is untrusted: callers check it against the name they asked for.

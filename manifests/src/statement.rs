@@ -46,8 +46,10 @@ pub struct Statement {
     pub config: Sha256,
     /// The life of the daemon that signed.
     pub instance: InstanceId,
-    /// What stands behind the key.
+    /// What stands behind the key, as the daemon says it. Only the evidence proves it.
     pub hardware: Hardware,
+    /// The quote that was made for this statement alone, by the SHA-256 of its binding.
+    pub evidence: Option<Sha256>,
 }
 
 /// The bytes of a version.

@@ -13,6 +13,9 @@ use rustix::fs::OFlags;
 use crate::digest::{Digests, Sha256};
 pub use crate::durable::WriteOut;
 use crate::durable::{Written, make_dir_soon, publish};
+use crate::evidence::Evidence;
+use crate::evidence::collateral::MAX_COLLATERAL;
+use crate::evidence::record::MAX_RECORD;
 use crate::layout::Layout;
 use crate::shelf::{Object, Shelf, ShelfError};
 use crate::statement::{Sealed, Statement};
@@ -66,6 +69,16 @@ impl Item {
         Self::plain(Object::Private, manifest, bytes)
     }
 
+    /// A piece of evidence, under the digest of its binding.
+    pub fn evidence(evidence: &Evidence) -> Self {
+        Self::plain(Object::Evidence, evidence.id(), evidence.encode())
+    }
+
+    /// Collateral.
+    pub fn collateral(bytes: Vec<u8>) -> Self {
+        Self::plain(Object::Collateral, Sha256::of(&bytes), bytes)
+    }
+
     fn plain(object: Object, name: Sha256, bytes: Vec<u8>) -> Self {
         Self {
             object,
@@ -109,6 +122,22 @@ const fn place(object: Object) -> Place {
             dir: "members",
             suffix: ".cbor",
             limit: 1 << 30,
+            dir_mode: 0o755,
+            mode: 0o644,
+            hashed: true,
+        },
+        Object::Evidence => Place {
+            dir: "evidence",
+            suffix: ".cbor",
+            limit: MAX_RECORD as u64,
+            dir_mode: 0o755,
+            mode: 0o644,
+            hashed: false,
+        },
+        Object::Collateral => Place {
+            dir: "collateral",
+            suffix: ".json",
+            limit: MAX_COLLATERAL,
             dir_mode: 0o755,
             mode: 0o644,
             hashed: true,

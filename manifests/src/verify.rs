@@ -6,6 +6,7 @@ mod ancestry;
 mod choice;
 mod hash;
 mod set;
+mod standing;
 mod verdict;
 
 use std::fs::File;
@@ -16,10 +17,12 @@ pub use choice::ManifestChoice;
 use choice::{Found, candidates};
 pub use hash::{HashError, digests};
 pub use set::{Entry, verify_set};
+use standing::Standing;
 pub use verdict::{Checks, Code, FileVerdict, Outcome, Reason, Report};
 
 use crate::bytes::PathBytes;
 use crate::digest::{Digests, Sha256};
+use crate::evidence::appraise::{Appraisal, Appraiser, Check, Presented};
 use crate::id::NodeRef;
 use crate::read::{self, ReadError, Signature};
 use crate::shelf::{Shelf, ShelfError};
@@ -30,6 +33,25 @@ use crate::vocabulary::{Closed, Quiet, Tier};
 /// Of several manifests of one content, at most so many are tried, newest first.
 const MAX_CANDIDATES: usize = 16;
 const RESTORE: &str = "restore the state directory from a copy, or verify with --manifest";
+
+/// What a verdict rests on.
+#[derive(Debug, Default)]
+pub struct Terms {
+    /// Who is trusted to sign.
+    pub anchors: Anchors,
+    /// What is demanded of evidence.
+    pub appraiser: Appraiser,
+}
+
+impl Terms {
+    /// These anchors, and of evidence what is demanded when nothing is said.
+    pub fn of(anchors: Anchors) -> Self {
+        Self {
+            anchors,
+            appraiser: Appraiser::default(),
+        }
+    }
+}
 
 /// What is verified.
 #[derive(Debug)]
@@ -51,10 +73,10 @@ pub enum Content {
 
 /// Verifies one file. `progress` gets the bytes hashed, and the size.
 ///
-/// `memo` carries what was found out about ancestors to the next file; use one per shelf and set of anchors.
+/// `memo` carries what was found out about ancestors to the next file; use one per shelf and terms.
 pub fn verify(
     shelf: &dyn Shelf,
-    anchors: &Anchors,
+    terms: &Terms,
     subject: Subject,
     choice: &ManifestChoice,
     memo: &mut Memo,
@@ -119,15 +141,7 @@ pub fn verify(
     let mut first = None;
     let own = choice.row.as_ref().and_then(|r| Some(r.manifest?.sha256));
     for bytes in candidates.iter().take(MAX_CANDIDATES) {
-        let mut judged = judge(
-            shelf,
-            anchors,
-            verdict.clone(),
-            &digests,
-            bytes,
-            choice,
-            memo,
-        );
+        let mut judged = judge(shelf, terms, verdict.clone(), &digests, bytes, choice, memo);
         if judged.verdict == Outcome::Pass {
             if choice.given.is_none() && choice.row.as_ref().is_some_and(|r| r.manifest.is_none()) {
                 let text = "nothing was sealed at this path: the same bytes were sealed elsewhere, and that is verified";
@@ -187,7 +201,7 @@ fn set_name(set: &Statement) -> String {
 /// Everything that follows from one manifest.
 fn judge(
     shelf: &dyn Shelf,
-    anchors: &Anchors,
+    terms: &Terms,
     mut v: FileVerdict,
     digests: &Digests,
     bytes: &[u8],
@@ -195,7 +209,7 @@ fn judge(
     memo: &mut Memo,
 ) -> FileVerdict {
     v.manifest = Some(Sha256::of(bytes));
-    let reading = match read::read(bytes, &anchors.pem) {
+    let reading = match read::read(bytes, &terms.anchors.pem) {
         Ok(reading) => reading,
         Err(e) => {
             v.checks.signature = Tier::Contraindicated;
@@ -209,10 +223,10 @@ fn judge(
             return v.fail(Code::Untrusted, e.to_string(), remedy);
         }
     };
-    match reading.signature {
+    match &reading.signature {
         Signature::Trusted { signer } => {
             v.checks.signature = Tier::Affirming;
-            v.signer = Some(signer);
+            v.signer = Some(signer.clone());
         }
         Signature::Untrusted { reason } => {
             v.checks.signature = Tier::Contraindicated;
@@ -226,7 +240,7 @@ fn judge(
             );
         }
     }
-    let said = reading.statement;
+    let said = &reading.statement;
     let path = choice.path();
     let member = said.members.is_some() && said.asset.digests != *digests;
     if said.asset.digests == *digests {
@@ -234,8 +248,8 @@ fn judge(
     } else if member {
         judge_member(
             &mut v,
-            &said,
-            ancestry::membership(shelf, &said, path, digests, memo),
+            said,
+            ancestry::membership(shelf, said, path, digests, memo),
             digests,
         );
     } else {
@@ -247,11 +261,99 @@ fn judge(
         return v;
     }
     if member && v.verdict == Outcome::Pass {
-        v.member_of = Some(set_name(&said));
+        v.member_of = Some(set_name(said));
     }
-    completeness(&mut v, &said);
-    lineage(shelf, anchors, &mut v, &said, memo);
+    completeness(&mut v, said);
+    reference(&mut v, &terms.appraiser, digests);
+    match standing::of(shelf, &terms.appraiser, &reading, memo) {
+        Ok(standing) => hardware(&mut v, &terms.appraiser, &standing),
+        Err(e) => v.add_failure(
+            Code::Other,
+            e.to_string(),
+            "check that the state directory can be read",
+        ),
+    }
+    lineage(shelf, terms, &mut v, said, memo);
     v
+}
+
+/// Verifies a piece of evidence by itself. Each demanded check must come to something, whatever the policy says of files.
+pub fn verify_evidence(
+    appraiser: &Appraiser,
+    path: &PathBytes,
+    presented: &Presented<'_>,
+) -> FileVerdict {
+    let mut v = FileVerdict::new(path);
+    let a = appraiser.appraise(presented);
+    evidence(&mut v, appraiser, &a);
+    for check in appraiser.demanded() {
+        if a.tier(check) == Tier::None {
+            let text = format!("there is nothing for {}", check.as_str());
+            v.add_failure(Code::Evidence, text, "");
+        }
+    }
+    v
+}
+
+/// Whether somebody vouches for the content itself.
+fn reference(v: &mut FileVerdict, appraiser: &Appraiser, digests: &Digests) {
+    v.reference = appraiser.references.artifact(digests);
+    if v.reference.is_none() && appraiser.policy.artifacts.require_reference {
+        v.add_failure(
+            Code::Evidence,
+            "its content is not among the reference values, and the policy wants that".to_owned(),
+            "if it is good, add it with atlasctl reference add",
+        );
+    }
+}
+
+/// Takes what the evidence says into the verdict.
+fn hardware(v: &mut FileVerdict, appraiser: &Appraiser, standing: &Standing) {
+    if let Standing::Appraised(a) = standing {
+        evidence(v, appraiser, a);
+    }
+    if appraiser.demands() && v.code != Code::Evidence {
+        for check in standing.lacking(appraiser) {
+            v.add_failure(
+                Code::Evidence,
+                format!(
+                    "the policy demands evidence, and there is none for {}",
+                    check.as_str()
+                ),
+                "seal it in a TDX guest, or verify with another policy",
+            );
+        }
+    }
+}
+
+/// Checks, reasons and facts of one appraisal.
+fn evidence(v: &mut FileVerdict, appraiser: &Appraiser, a: &Appraisal) {
+    let c = &mut v.checks;
+    for (check, tier) in [
+        (Check::Hardware, &mut c.hardware),
+        (Check::Tcb, &mut c.tcb),
+        (Check::Measurements, &mut c.measurements),
+        (Check::KeyBinding, &mut c.key_binding),
+        (Check::RuntimeLog, &mut c.runtime_log),
+        (Check::Freshness, &mut c.freshness),
+    ] {
+        *tier = a.tier(check);
+    }
+    for f in &a.findings {
+        let text = format!("{}: {}", f.check.as_str(), f.text);
+        match f.tier {
+            Tier::Contraindicated => v.add_failure(Code::Evidence, text, f.remedy),
+            _ => v.add_warning(text, f.remedy),
+        }
+    }
+    if a.simulated() && !appraiser.policy.simulated.allow {
+        v.add_failure(
+            Code::Simulated,
+            "the evidence is SIMULATED".to_owned(),
+            "for tests, say --allow-simulated",
+        );
+    }
+    v.evidence = Some(a.facts.clone());
 }
 
 /// A file that has no manifest of its own, only that of the set it belongs to.
@@ -310,12 +412,12 @@ fn completeness(v: &mut FileVerdict, said: &Statement) {
 
 fn lineage(
     shelf: &dyn Shelf,
-    anchors: &Anchors,
+    terms: &Terms,
     v: &mut FileVerdict,
     said: &Statement,
     memo: &mut Memo,
 ) {
-    let found = ancestry::walk(shelf, &anchors.pem, said, memo);
+    let found = ancestry::walk(shelf, terms, said, memo);
     v.ancestors = found.checked;
     if let Some(culprit) = found.culprit {
         v.checks.lineage = Tier::Contraindicated;
@@ -345,6 +447,17 @@ fn lineage(
                 n => format!("{n} of its ancestors were left by writers that were killed"),
             },
             "",
+        );
+    }
+    if found.simulated > 0 && !terms.appraiser.policy.simulated.allow {
+        v.checks.lineage = Tier::Warning;
+        v.add_failure(
+            Code::Simulated,
+            format!(
+                "the evidence of {} of its ancestors is SIMULATED",
+                found.simulated
+            ),
+            "for tests, say --allow-simulated",
         );
     }
     if found.unattested > 0 {

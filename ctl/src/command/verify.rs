@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use atlas_manifests::bundle::Bundle;
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::rows::VersionRow;
-use atlas_manifests::trust::{self, Anchors};
 use atlas_manifests::verify::{
-    self as check, Content, Entry, FileVerdict, ManifestChoice, Memo, Report, Subject,
+    self as check, Content, Entry, FileVerdict, ManifestChoice, Memo, Report, Subject, Terms,
 };
 use atlas_manifests::vocabulary::State;
 
@@ -21,6 +20,7 @@ use crate::evidence::Evidence;
 use crate::exit::{Code, Failure};
 use crate::find;
 use crate::place::{self, Located, Place};
+use crate::terms;
 use crate::view::out::Out;
 use crate::view::progress::Progress;
 use crate::view::{amount, escape, verdict};
@@ -33,8 +33,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Verifies everything that was named.
 pub(crate) fn verify(args: &VerifyArgs, global: &Global, out: &mut Out) -> Result<Code, Failure> {
-    let anchors = Anchors::load(&trust::default_dirs(), &args.trust)
-        .map_err(|e| Failure::error(e.to_string()))?;
+    let terms = terms::terms(&args.trust, &args.evidence)?;
     let (given, sources) = match &args.manifest {
         Some(file) => given(file)?,
         None => (None, Vec::new()),
@@ -42,7 +41,7 @@ pub(crate) fn verify(args: &VerifyArgs, global: &Global, out: &mut Out) -> Resul
     let mut session = Session {
         args,
         global,
-        anchors,
+        terms,
         given,
         bundled: !sources.is_empty(),
         sources,
@@ -111,7 +110,7 @@ struct Source {
 struct Session<'a> {
     args: &'a VerifyArgs,
     global: &'a Global,
-    anchors: Anchors,
+    terms: Terms,
     given: Option<Vec<u8>>,
     sources: Vec<Source>,
     /// The only source is a bundle.
@@ -221,14 +220,8 @@ impl Session<'_> {
             });
         };
         let Source { evidence, memo, .. } = &mut self.sources[source];
-        let mut verdict = check::verify(
-            evidence.shelf(),
-            &self.anchors,
-            subject,
-            &choice,
-            memo,
-            &tell,
-        );
+        let mut verdict =
+            check::verify(evidence.shelf(), &self.terms, subject, &choice, memo, &tell);
         if let Some(manifest) = &self.args.manifest {
             // Whose fault it is: of the manifest that was given, not of the file.
             for reason in verdict
@@ -274,7 +267,7 @@ impl Session<'_> {
         let Source { evidence, memo, .. } = &mut self.sources[source];
         Some(check::verify_set(
             evidence.shelf(),
-            &self.anchors,
+            &self.terms,
             &shown,
             &choice,
             entries,

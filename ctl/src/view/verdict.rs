@@ -1,7 +1,7 @@
 //! A verdict as a person reads it: one line that says it, then what was checked, what was not, and what to do. Decides nothing.
 
 use atlas_manifests::verify::{Checks, FileVerdict, Outcome, Reason, Report};
-use atlas_manifests::vocabulary::Tier;
+use atlas_manifests::vocabulary::{Hardware, Tier};
 
 use crate::view::paint::Paint;
 use crate::view::{amount, escape};
@@ -14,6 +14,9 @@ pub(crate) fn file(v: &FileVerdict, whole: bool, paint: Paint) -> String {
         Outcome::Skipped => paint.dim("skipped"),
     };
     let mut text = format!("{word}  {}", paint.strong(&escape::line(&v.path)));
+    if hardware(v) == Hardware::Simulated {
+        text.push_str(&format!("  {}", paint.bad("SIMULATED")));
+    }
     if let Some(digest) = v.digest {
         text.push_str(&format!("  {}", paint.dim(amount::prefix(&digest.hex()))));
     }
@@ -37,7 +40,7 @@ pub(crate) fn file(v: &FileVerdict, whole: bool, paint: Paint) -> String {
     }
     text.push('\n');
     if whole || v.verdict == Outcome::Fail {
-        text.push_str(&checks(&v.checks, paint));
+        text.push_str(&checks(v, paint));
     }
     for r in &v.reasons {
         text.push_str(&reason(r, v.verdict, paint));
@@ -84,8 +87,14 @@ fn reason(r: &Reason, outcome: Outcome, paint: Paint) -> String {
     }
 }
 
+/// What was found to stand behind the key.
+fn hardware(v: &FileVerdict) -> Hardware {
+    v.evidence.as_ref().map_or(Hardware::None, |e| e.hardware)
+}
+
 /// Every check with a finding, and one line that names those without.
-fn checks(c: &Checks, paint: Paint) -> String {
+fn checks(v: &FileVerdict, paint: Paint) -> String {
+    let c: &Checks = &v.checks;
     let all = [
         ("artifact", c.artifact),
         ("signature", c.signature),
@@ -105,11 +114,16 @@ fn checks(c: &Checks, paint: Paint) -> String {
     let mut text = String::new();
     for (name, tier) in found {
         let word = paint.tier(tier.as_str(), tier);
-        text.push_str(&format!("    {name:<13} {word}\n"));
+        let what = match (name, hardware(v)) {
+            ("hardware", Hardware::Simulated) => "  SIMULATED",
+            ("hardware", Hardware::Tdx) => "  Intel TDX",
+            _ => "",
+        };
+        text.push_str(&format!("    {name:<13} {word}{what}\n"));
     }
     if !none.is_empty() {
         // Only a manifest whose signature holds says what stands behind its key.
-        let local = c.signature == Tier::Affirming;
+        let local = c.signature == Tier::Affirming && v.evidence.is_none();
         let names = none.iter().map(|(name, _)| match *name {
             "hardware" if local => "hardware (signed by a locally held key, no TDX)",
             name => name,

@@ -98,6 +98,7 @@ pub(super) fn state(
         config,
         instance: frame.instance,
         hardware: Hardware::None,
+        evidence: None,
     };
     Ok(Some(Worded { statement, fields }))
 }
@@ -172,6 +173,7 @@ pub(super) fn registered(
         config,
         instance: frame.instance,
         hardware: Hardware::None,
+        evidence: None,
     };
     Ok(Worded { statement, fields })
 }

@@ -261,6 +261,28 @@ impl WithheldBody {
     }
 }
 
+/// `org.atlasfs.evidence`: the quote that was made for this manifest alone.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EvidenceBody {
+    v: u32,
+    /// SHA-256 of its binding.
+    binding: Fixed<32>,
+}
+
+impl EvidenceBody {
+    pub(crate) fn of(binding: &Sha256) -> Self {
+        Self {
+            v: BODY_VERSION,
+            binding: Fixed(binding.0),
+        }
+    }
+
+    pub(crate) fn into_name(self) -> Result<Sha256, String> {
+        known(self.v)?;
+        Ok(Sha256(self.binding.0))
+    }
+}
+
 fn known(v: u32) -> Result<(), String> {
     if v == BODY_VERSION {
         Ok(())

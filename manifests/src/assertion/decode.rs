@@ -2,9 +2,11 @@
 
 use serde::Deserialize;
 
-use super::body::{Fixed, OriginBody, VersionBody, WithheldBody};
+use super::body::{EvidenceBody, Fixed, OriginBody, VersionBody, WithheldBody};
 use super::ingredient::{INPUT_TO, Ingredient, PARENT_OF};
-use super::{ASSET_TYPE, DATA_HASH, INGREDIENT, REGISTERED, RUN, TYPE_DATA, VERSION, WITHHELD};
+use super::{
+    ASSET_TYPE, DATA_HASH, EVIDENCE, INGREDIENT, REGISTERED, RUN, TYPE_DATA, VERSION, WITHHELD,
+};
 use crate::digest::{Blake3, Digests, Sha256};
 use crate::frame::Frame;
 use crate::statement::{Asset, MAX_DIRECT_INPUTS, Origin, Statement};
@@ -78,6 +80,10 @@ pub(crate) fn statement(frame: &Frame<'_>) -> Result<Statement, DecodeError> {
         Some(body) => body.into_fields()?,
         None => Vec::new(),
     };
+    let evidence = match frame.assertion::<EvidenceBody>(EVIDENCE)? {
+        Some(body) => Some(body.into_name()?),
+        None => None,
+    };
     if frame.claim.instance_id != version.version().to_string() {
         return Err("claim and version assertion name different versions"
             .to_owned()
@@ -112,6 +118,7 @@ pub(crate) fn statement(frame: &Frame<'_>) -> Result<Statement, DecodeError> {
         config: Sha256(version.config.0),
         instance: version.instance(),
         hardware: version.hardware,
+        evidence,
         input_set: version.inputs.into(),
         members: version.members.map(Into::into),
         sealed_at: version.sealed,

@@ -1,6 +1,6 @@
 //! How large a manifest will be, before anything is signed: so that inputs which cannot fit cost nothing. An estimate from below, never a promise.
 
-use super::body::{OriginBody, VersionBody, WithheldBody};
+use super::body::{EvidenceBody, OriginBody, VersionBody, WithheldBody};
 use super::ingredient::{INPUT_TO, Ingredient, PARENT_OF};
 use crate::statement::Statement;
 
@@ -27,6 +27,9 @@ pub(crate) fn at_least(s: &Statement) -> usize {
     }
     if !s.withheld.is_empty() {
         add(super::WITHHELD, cbor(&WithheldBody::of(&s.withheld)));
+    }
+    if let Some(binding) = &s.evidence {
+        add(super::EVIDENCE, cbor(&EvidenceBody::of(binding)));
     }
     if let Some(parent) = &s.parent {
         let body = cbor(&Ingredient::of(parent, PARENT_OF));

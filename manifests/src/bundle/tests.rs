@@ -175,7 +175,7 @@ fn a_bundle_verifies_without_the_store_and_not_when_it_was_changed() {
         };
         code(&verify(
             bundle,
-            &chain.anchors,
+            &chain.terms,
             subject,
             &choice,
             &mut Memo::default(),

@@ -105,7 +105,7 @@ fn a_rebuilt_index_knows_every_sealed_version_its_run_its_uses_and_its_path() {
     };
     let v = verify(
         &store,
-        &chain.anchors,
+        &chain.terms,
         subject,
         &choice,
         &mut Memo::default(),

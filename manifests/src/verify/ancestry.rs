@@ -6,9 +6,11 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::{Terms, standing};
 use crate::bytes::PathBytes;
 use crate::digest::{Digests, Sha256};
-use crate::id::{NodeRef, RunId};
+use crate::evidence::appraise::Appraisal;
+use crate::id::{InstanceId, NodeRef, RunId};
 use crate::read::{self, Signature};
 use crate::set::{self, Leaf, MemberList, SetError, SetTree};
 use crate::shelf::{Object, Shelf, ShelfError};
@@ -31,6 +33,8 @@ struct Claim {
 struct Checked {
     statement: Statement,
     size: u64,
+    /// A simulator's evidence stands behind it.
+    simulated: bool,
 }
 
 /// What was found about everything that a manifest descends from.
@@ -46,6 +50,8 @@ pub(super) struct Ancestry {
     pub(super) open: u64,
     /// Ancestors whose writer was killed.
     pub(super) killed: u64,
+    /// Ancestors whose evidence is a simulator's.
+    pub(super) simulated: u64,
 }
 
 /// Where verification of the ancestors stopped.
@@ -59,9 +65,13 @@ pub(super) struct Culprit {
     pub(super) io: bool,
 }
 
-/// What was checked already, for use across files. Good for one shelf and one set of anchors only.
+/// What was checked already, for use across files. Good for one shelf and one set of terms only.
 #[derive(Debug, Default)]
 pub struct Memo {
+    /// By the binding's digest.
+    pub(super) evidence: HashMap<Sha256, Arc<Appraisal>>,
+    /// For which life of a daemon each key signed.
+    pub(super) keys: HashMap<Sha256, InstanceId>,
     manifests: HashMap<Sha256, Result<Arc<Checked>, Trouble>>,
     sets: HashMap<RunId, Set>,
     members: HashMap<Sha256, Option<Arc<Members>>>,
@@ -158,7 +168,7 @@ impl From<ShelfError> for Trouble {
 /// Checks everything that `root` descends from. `root` itself has been checked by the caller.
 pub(super) fn walk(
     shelf: &dyn Shelf,
-    anchors: &str,
+    terms: &Terms,
     root: &Statement,
     memo: &mut Memo,
 ) -> Ancestry {
@@ -172,6 +182,7 @@ pub(super) fn walk(
     let mut here = Arc::new(Checked {
         statement: root.clone(),
         size: 0,
+        simulated: false,
     });
     loop {
         let node = NodeRef::Version(here.statement.version);
@@ -190,11 +201,12 @@ pub(super) fn walk(
             if claim.node != first {
                 from.entry(claim.node).or_insert(node);
             }
-            match check(shelf, anchors, &claim, memo) {
+            match check(shelf, terms, &claim, memo) {
                 Ok(Some((name, checked))) => {
                     if visited.insert(name) {
                         found.checked += 1;
                         found.killed += u64::from(checked.statement.closed == Closed::Killed);
+                        found.simulated += u64::from(checked.simulated);
                         queue.push_back(checked);
                     }
                 }
@@ -351,7 +363,7 @@ fn leaves(
 /// Checks one input against its manifest; `None` when it has none.
 fn check(
     shelf: &dyn Shelf,
-    anchors: &str,
+    terms: &Terms,
     claim: &Claim,
     memo: &mut Memo,
 ) -> Result<Option<(Sha256, Arc<Checked>)>, Trouble> {
@@ -365,11 +377,14 @@ fn check(
     let Some(name) = claim.manifest else {
         return Ok(None);
     };
-    let checked = memo
-        .manifests
-        .entry(name)
-        .or_insert_with(|| load(shelf, anchors, &name))
-        .clone()?;
+    let checked = match memo.manifests.get(&name) {
+        Some(known) => known.clone(),
+        None => {
+            let loaded = load(shelf, terms, &name, memo);
+            memo.manifests.insert(name, loaded.clone());
+            loaded
+        }
+    }?;
     let said = &checked.statement;
     if claim.size.is_some_and(|size| size != checked.size) {
         return Err(Trouble::new("its manifest is not as long as was recorded"));
@@ -398,7 +413,12 @@ fn check(
     Ok(Some((name, checked)))
 }
 
-fn load(shelf: &dyn Shelf, anchors: &str, name: &Sha256) -> Result<Arc<Checked>, Trouble> {
+fn load(
+    shelf: &dyn Shelf,
+    terms: &Terms,
+    name: &Sha256,
+    memo: &mut Memo,
+) -> Result<Arc<Checked>, Trouble> {
     let bytes = shelf
         .object(Object::Manifest, name)?
         .ok_or_else(|| Trouble::new(format!("its manifest {name} is missing")))?;
@@ -408,17 +428,33 @@ fn load(shelf: &dyn Shelf, anchors: &str, name: &Sha256) -> Result<Arc<Checked>,
             "what is kept as its manifest {name} is something else"
         )));
     }
-    let reading = read::read(&bytes, anchors)
+    let reading = read::read(&bytes, &terms.anchors.pem)
         .map_err(|e| Trouble::new(format!("its manifest {name}: {e}")))?;
-    match reading.signature {
-        Signature::Trusted { .. } => Ok(Arc::new(Checked {
-            statement: reading.statement,
-            size: bytes.len() as u64,
-        })),
-        Signature::Untrusted { reason } => Err(Trouble::new(format!(
+    if let Signature::Untrusted { reason } = &reading.signature {
+        return Err(Trouble::new(format!(
             "its manifest {name} is not signed by anybody trusted: {reason}"
-        ))),
+        )));
     }
+    let standing = standing::of(shelf, &terms.appraiser, &reading, memo)?;
+    if let Some(bad) = standing.refused() {
+        let (check, text) = (bad.check.as_str(), &bad.text);
+        return Err(Trouble::new(format!(
+            "its evidence is refused: {check}: {text}"
+        )));
+    }
+    if terms.appraiser.demands_lineage()
+        && let [first, ..] = standing.lacking(&terms.appraiser)[..]
+    {
+        let check = first.as_str();
+        return Err(Trouble::new(format!(
+            "the policy demands evidence of every ancestor, and there is none for {check}"
+        )));
+    }
+    Ok(Arc::new(Checked {
+        simulated: standing.simulated(),
+        statement: reading.statement,
+        size: bytes.len() as u64,
+    }))
 }
 
 /// Whether a registered set has a member with this content. Of a file whose path below SOURCE is known, and ends like the path of a

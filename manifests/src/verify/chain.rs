@@ -62,7 +62,7 @@ pub(crate) struct Link {
 
 pub(crate) struct Chain {
     pub(crate) shelf: Hostile,
-    pub(crate) anchors: Anchors,
+    pub(crate) terms: Terms,
     pub(crate) sealer: Sealer,
     pub(crate) links: Vec<Link>,
 }
@@ -78,13 +78,13 @@ pub(crate) fn node(n: u64) -> NodeRef {
     })
 }
 
-pub(crate) fn sealer() -> (Sealer, Anchors) {
+pub(crate) fn sealer() -> (Sealer, Terms) {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::create(&dir.path().join("authority")).unwrap();
-    let anchors = Anchors::from_pem(authority.certificate_pem()).unwrap();
+    let terms = Terms::of(Anchors::from_pem(authority.certificate_pem()).unwrap());
     (
         Sealer::new(authority.issue(InstanceId([3; 16])).unwrap()).unwrap(),
-        anchors,
+        terms,
     )
 }
 
@@ -95,10 +95,10 @@ impl Chain {
 
     /// Each version has the one before it as its ingredient and as the only leaf of its input set; the first has none.
     pub(crate) fn with(change: impl Fn(&mut Statement)) -> Self {
-        let (sealer, anchors) = sealer();
+        let (sealer, terms) = sealer();
         let mut chain = Self {
             shelf: Hostile::default(),
-            anchors,
+            terms,
             sealer,
             links: Vec::new(),
         };
@@ -209,7 +209,7 @@ impl Chain {
         };
         verify(
             &self.shelf,
-            &self.anchors,
+            &self.terms,
             subject,
             &choice,
             &mut Memo::default(),

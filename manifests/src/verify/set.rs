@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 
-use super::{Code, FileVerdict, ManifestChoice, Memo, Outcome, Subject, digests};
+use super::{Code, FileVerdict, ManifestChoice, Memo, Outcome, Subject, Terms, digests};
 use super::{Content, verify};
 use crate::bytes::PathBytes;
 use crate::digest::Digests;
 use crate::set::{Member, MemberList};
 use crate::shelf::{Object, Shelf, ShelfError};
 use crate::statement::SetHead;
-use crate::trust::Anchors;
 use crate::vocabulary::Tier;
 
 /// Of the same kind of finding, so many are listed; the rest is counted.
@@ -29,7 +28,7 @@ pub struct Entry<'a> {
 /// file against the list. `row` is a hint where to look, as in `verify`. `progress` gets files done, and members in all.
 pub fn verify_set<'a>(
     shelf: &dyn Shelf,
-    anchors: &Anchors,
+    terms: &Terms,
     path: &PathBytes,
     choice: &ManifestChoice,
     entries: impl IntoIterator<Item = Entry<'a>>,
@@ -69,7 +68,7 @@ pub fn verify_set<'a>(
         path: path.clone(),
         content: Content::Digests(Digests::of(&bytes)),
     };
-    let mut v = verify(shelf, anchors, subject, choice, memo, &|_, _| {});
+    let mut v = verify(shelf, terms, subject, choice, memo, &|_, _| {});
     if v.verdict != Outcome::Pass {
         return v;
     }

@@ -70,7 +70,7 @@ fn a_set_tells_what_is_missing_extra_and_different() {
         });
         code(&verify_set(
             &chain.shelf,
-            &chain.anchors,
+            &chain.terms,
             &"set".into(),
             &choice,
             entries,

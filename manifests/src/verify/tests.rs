@@ -202,9 +202,9 @@ fn an_ancestor_about_other_content_or_another_version_than_recorded_is_refused()
 fn a_state_replaced_wholesale_under_another_authority_is_not_trusted() {
     let mut chain = Chain::new();
     assert_eq!(code(&chain.judge(&content(DEPTH))), 0);
-    chain.anchors = sealer().1;
+    chain.terms = sealer().1;
     assert_eq!(code(&chain.judge(&content(DEPTH))), 5);
-    chain.anchors = Anchors::none();
+    chain.terms = Terms::default();
     assert_eq!(code(&chain.judge(&content(DEPTH))), 5);
 }
 
@@ -227,7 +227,7 @@ fn an_ancestor_under_another_authority_is_not_trusted() {
         foreign_sealed.reference.sha256,
         foreign_sealed.manifest,
     );
-    (chain.sealer, chain.anchors) = sealer();
+    (chain.sealer, chain.terms) = sealer();
     chain.link(
         13,
         Some((foreign.asset.digests, foreign_sealed.reference)),

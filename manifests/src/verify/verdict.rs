@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::PathBytes;
 use crate::digest::{Blake3, Sha256};
+use crate::evidence::appraise::Facts;
 use crate::vocabulary::Tier;
 
 /// Exit codes of CONTRACTS 5.
@@ -187,6 +188,12 @@ pub struct FileVerdict {
     /// Who signed it, as the certificate says; only when trusted.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signer: Option<String>,
+    /// What the evidence behind its key says; only when there is some.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub evidence: Option<Facts>,
+    /// Who vouches for the content itself, by reference values.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reference: Option<String>,
     /// How many ancestors were checked by their manifests.
     pub ancestors: u64,
     /// For a file that is attested as a member of a registered set, and passes: that set in words.
@@ -207,6 +214,8 @@ impl FileVerdict {
             reasons: Vec::new(),
             manifest: None,
             signer: None,
+            evidence: None,
+            reference: None,
             ancestors: 0,
             member_of: None,
         }

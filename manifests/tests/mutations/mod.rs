@@ -11,7 +11,7 @@ use atlas_manifests::set::{Leaf, Segment, SetTree, empty_head};
 use atlas_manifests::shelf::{Object, Shelf, ShelfError};
 use atlas_manifests::statement::{Sealed, Statement};
 use atlas_manifests::trust::Anchors;
-use atlas_manifests::verify::{Content, ManifestChoice, Memo, Subject, verify};
+use atlas_manifests::verify::{Content, ManifestChoice, Memo, Subject, Terms, verify};
 use atlas_manifests::vocabulary::{Kind, State};
 use atlas_manifests::wire;
 use proptest::prelude::*;
@@ -149,7 +149,7 @@ static BUNDLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 fn passes(bundle: &Bundle, content: Digests) -> bool {
-    let anchors = Anchors::from_pem(&OURS.anchors).unwrap();
+    let terms = Terms::of(Anchors::from_pem(&OURS.anchors).unwrap());
     let choice = ManifestChoice {
         given: bundle.manifest().map(<[u8]>::to_vec),
         ..ManifestChoice::default()
@@ -159,7 +159,7 @@ fn passes(bundle: &Bundle, content: Digests) -> bool {
         content: Content::Digests(content),
     };
     let memo = &mut Memo::default();
-    verify(bundle, &anchors, subject, &choice, memo, &|_, _| {})
+    verify(bundle, &terms, subject, &choice, memo, &|_, _| {})
         .code
         .number()
         == 0

@@ -46,6 +46,7 @@ pub(crate) fn plain() -> Statement {
         config: Sha256([4; 32]),
         instance: InstanceId([1; 16]),
         hardware: Hardware::None,
+        evidence: None,
     }
 }
 

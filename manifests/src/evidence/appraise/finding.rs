@@ -153,6 +153,26 @@ impl Appraisal {
         }
     }
 
+    /// Nothing that could be appraised.
+    pub(crate) fn unfounded(id: Sha256) -> Self {
+        Self::new(id)
+    }
+
+    /// With what was found about a second piece of evidence for the same thing: of each check the worse.
+    pub(crate) fn join(&mut self, other: Self) {
+        for check in Check::ALL {
+            self.set(check, other.tier(check));
+        }
+        let own = other.findings.into_iter().map(|f| Finding {
+            text: format!("its own quote: {}", f.text),
+            ..f
+        });
+        self.findings.extend(own);
+        if other.facts.hardware == Hardware::Simulated {
+            self.facts.hardware = Hardware::Simulated;
+        }
+    }
+
     /// One check.
     pub fn tier(&self, check: Check) -> Tier {
         self.tiers[check as usize]

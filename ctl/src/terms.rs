@@ -1,0 +1,151 @@
+//! What a verdict of this command rests on: pinned authorities and reference values, the policy, collateral, the clock. Reads files, decides nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use atlas_manifests::evidence::appraise::{Appraiser, Clock};
+use atlas_manifests::evidence::collateral::{Collateral, MAX_COLLATERAL};
+use atlas_manifests::evidence::policy::Policy;
+use atlas_manifests::evidence::reference::{self, References};
+use atlas_manifests::trust::{self, Anchors};
+use atlas_manifests::verify::Terms;
+use clap::{Args, ValueHint};
+
+use crate::exit::{Code, Failure};
+
+/// Policy files are never larger, in bytes.
+const MAX_POLICY: u64 = 1 << 20;
+/// Where root keeps the policy for everybody on the machine.
+const SYSTEM_POLICY: &str = "/etc/atlas/policy.toml";
+
+/// What is demanded of hardware evidence.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Evidence")]
+pub(crate) struct EvidenceArgs {
+    /// What is demanded of hardware evidence [default: policy.toml in ~/.config/atlas, else in /etc/atlas, else nothing]
+    #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
+    pub policy: Option<PathBuf>,
+    /// Intel's collateral, or a directory of it: beside what was captured with the evidence; may be given several times
+    #[arg(long, value_name = "FILE.json|DIR", value_hint = ValueHint::AnyPath)]
+    pub collateral: Vec<PathBuf>,
+    /// Look at a simulator's evidence too, under this root; the verdict says SIMULATED
+    #[arg(long, value_name = "ROOT.pem", value_hint = ValueHint::FilePath)]
+    pub simulated_root: Option<PathBuf>,
+    /// Let simulated evidence pass (else its exit code is 10)
+    #[arg(long)]
+    pub allow_simulated: bool,
+}
+
+/// Everything that `verify` rests on.
+pub(crate) fn terms(trusted: &[PathBuf], args: &EvidenceArgs) -> Result<Terms, Failure> {
+    let anchors = Anchors::load(&trust::default_dirs(), trusted)
+        .map_err(|e| Failure::error(e.to_string()))?;
+    Ok(Terms {
+        anchors,
+        appraiser: appraiser(args)?,
+    })
+}
+
+/// What evidence is held against.
+pub(crate) fn appraiser(args: &EvidenceArgs) -> Result<Appraiser, Failure> {
+    let mut policy = match &args.policy {
+        Some(file) => read_policy(file)?,
+        None => match usual_policy() {
+            Some(file) => read_policy(&file)?,
+            None => Policy::default(),
+        },
+    };
+    if let Some(root) = &args.simulated_root {
+        policy.simulated.root = Some(root.clone());
+    }
+    policy.simulated.allow |= args.allow_simulated;
+    let simulated_root = policy.simulated.root.as_deref().map(root).transpose()?;
+    let measured = &policy.measurements;
+    let references = References::load(&reference_dirs(), &measured.reference, &measured.signers)
+        .map_err(|e| Failure::error(e.to_string()))?;
+    let mut collateral = Vec::new();
+    for place in &args.collateral {
+        for file in files(place)? {
+            let bytes = read(&file, MAX_COLLATERAL)?;
+            let parsed = Collateral::parse(&bytes)
+                .map_err(|e| Failure::error(format!("{}: {e}", file.display())))?;
+            collateral.push(parsed);
+        }
+    }
+    // A clock before 1970 makes everything invalid, which is right.
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
+    Ok(Appraiser {
+        policy,
+        references,
+        simulated_root,
+        collateral,
+        clock: Clock(now),
+    })
+}
+
+/// Reads a policy file.
+pub(crate) fn read_policy(file: &Path) -> Result<Policy, Failure> {
+    let bytes = read(file, MAX_POLICY)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::error(format!("{}: is not text", file.display())))?;
+    Policy::parse(&text, file).map_err(|e| Failure::new(Code::USAGE, e.to_string()))
+}
+
+/// The user's, else the machine's; `None` when there is neither.
+fn usual_policy() -> Option<PathBuf> {
+    let own = trust::user_dir().and_then(|d| Some(d.parent()?.join("policy.toml")));
+    own.into_iter()
+        .chain([PathBuf::from(SYSTEM_POLICY)])
+        .find(|p| p.exists())
+}
+
+/// Where reference values are pinned: the machine's, then the user's.
+fn reference_dirs() -> Vec<PathBuf> {
+    let own = trust::user_dir().and_then(|d| Some(d.parent()?.join("reference")));
+    [PathBuf::from(reference::SYSTEM_DIR)]
+        .into_iter()
+        .chain(own)
+        .collect()
+}
+
+/// A simulator's root certificate, in DER.
+pub(crate) fn root(file: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = read(file, MAX_POLICY)?;
+    trust::certificate(&bytes)
+        .ok_or_else(|| Failure::error(format!("{}: is not one certificate in PEM", file.display())))
+}
+
+/// The file, or every `*.json` of the directory.
+fn files(place: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if !place.is_dir() {
+        return Ok(vec![place.to_owned()]);
+    }
+    let failed = |e: std::io::Error| Failure::io(place.display(), &e);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(place).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|e| e == "json") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read(file: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    use std::io::Read as _;
+    let failed = |e: std::io::Error| Failure::io(file.display(), &e);
+    let mut bytes = Vec::new();
+    let opened = fs::File::open(file).map_err(failed)?;
+    opened
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(Failure::error(format!("{}: is too long", file.display())));
+    }
+    Ok(bytes)
+}
