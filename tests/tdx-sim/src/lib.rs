@@ -11,15 +11,26 @@
 //! | [`td`] | the guest itself: identity, attributes, registers |
 //! | [`ccel`] | the firmware's event log that explains the registers at boot |
 //! | [`quote`] | signed quotes, version 4 and 5 |
+//! | [`machine`] | what the kernel's interfaces remember and answer, and the faults to order; no clock, no files |
+//! | [`simulator`] | a machine that many ask at once, with the time that quotes take |
+//! | [`tree`] | the names, modes and open files of those interfaces |
+//! | [`mount`] | the tree as a FUSE mount |
 
 pub mod ccel;
 pub mod collateral;
 pub mod hex;
+pub mod machine;
+pub mod mount;
 pub mod pki;
 pub mod quote;
+pub mod simulator;
 pub mod td;
+pub mod tree;
 
 pub use collateral::{CollateralSpec, TcbStatus, Tee};
+pub use machine::{Command, Errno, Machine};
+pub use mount::Mounted;
 pub use pki::{Fmspc, World, WorldOptions};
 pub use quote::Shape;
+pub use simulator::Simulator;
 pub use td::Td;
