@@ -74,7 +74,10 @@ impl FromStr for TcbStatus {
     fn from_str(text: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|status| status.word() == text) {
             Some(status) => Ok(status),
-            None => bail!("{text:?} is no TCB status: {}", Self::ALL.map(Self::word).join(", ")),
+            None => bail!(
+                "{text:?} is no TCB status: {}",
+                Self::ALL.map(Self::word).join(", ")
+            ),
         }
     }
 }

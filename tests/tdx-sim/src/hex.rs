@@ -24,7 +24,10 @@ pub fn decode(text: &str) -> Result<Vec<u8>> {
         .map(|c| c.to_digit(16).map(|d| d as u8))
         .collect::<Option<Vec<u8>>>()
         .with_context(|| format!("{text:?} is not hexadecimal"))?;
-    Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+    Ok(digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect())
 }
 
 /// Exactly `N` bytes.

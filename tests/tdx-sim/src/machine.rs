@@ -17,7 +17,7 @@ use crate::collateral::CollateralSpec;
 use crate::pki::World;
 use crate::quote::Shape;
 use crate::td::{Td, made_up};
-pub use command::{Command, Effect, Fault};
+pub use command::{Command, Effect, Fault, millis};
 
 /// The length that TDX wants of an input; a report item takes no more of any kind.
 pub const REPORT_DATA: usize = 64;

@@ -108,7 +108,11 @@ impl Adapter {
 
     fn file(&self, handle: FileHandle) -> Result<Arc<Open>, Errno> {
         let opened = self.opened();
-        opened.files.get(&handle.0).cloned().ok_or(Errno(libc::EBADF))
+        opened
+            .files
+            .get(&handle.0)
+            .cloned()
+            .ok_or(Errno(libc::EBADF))
     }
 
     fn node(&self, ino: INodeNo) -> Result<Node, Errno> {

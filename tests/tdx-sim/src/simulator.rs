@@ -77,7 +77,10 @@ impl Simulator {
         let Some(dir) = &self.dir else { return Ok(()) };
         let dir = dir.join("collateral");
         let name = self.machine().world().options().fmspc.to_string();
-        let (path, new) = (dir.join(format!("{name}.json")), dir.join(format!("{name}.new")));
+        let (path, new) = (
+            dir.join(format!("{name}.json")),
+            dir.join(format!("{name}.new")),
+        );
         fs::create_dir_all(&dir)
             .and_then(|()| fs::write(&new, collateral))
             .and_then(|()| fs::rename(&new, &path))

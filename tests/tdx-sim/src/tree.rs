@@ -160,7 +160,10 @@ impl Node {
 
     /// configfs has no seek in binary attributes.
     pub fn is_stream(self) -> bool {
-        matches!(self, Self::Attribute(_, Attribute::Inblob | Attribute::Outblob))
+        matches!(
+            self,
+            Self::Attribute(_, Attribute::Inblob | Attribute::Outblob)
+        )
     }
 }
 
@@ -225,7 +228,9 @@ impl Tree {
             Node::Reports => {
                 let machine = self.simulator.machine();
                 let items = machine.items();
-                items.map(|(id, name)| named(name, Node::Item(id))).collect()
+                items
+                    .map(|(id, name)| named(name, Node::Item(id)))
+                    .collect()
             }
             Node::Item(id) => {
                 let all = ATTRIBUTES.iter();
@@ -290,7 +295,9 @@ impl Tree {
                 *buffer = Buffer::Filled(Arc::clone(&bytes));
                 Ok(bytes)
             }
-            Node::Measurement(which) => Ok(which.of(self.simulator.machine().td()).as_slice().into()),
+            Node::Measurement(which) => {
+                Ok(which.of(self.simulator.machine().td()).as_slice().into())
+            }
             Node::Log => Ok(self.log.as_slice().into()),
             Node::Table => Ok(ccel::table(&self.log).into()),
             Node::Status => {
@@ -319,7 +326,11 @@ impl Tree {
                 }
                 // Linux commits at the close even when the only write was refused: then as an empty input.
                 *buffer = Buffer::Writing(bytes, already || !data.is_empty());
-                if fits { Ok(data.len()) } else { Err(Errno(libc::EFBIG)) }
+                if fits {
+                    Ok(data.len())
+                } else {
+                    Err(Errno(libc::EFBIG))
+                }
             }
             Node::Measurement(Measurement::Rtmr(register)) => {
                 self.simulator.machine().extend(register, offset, data)

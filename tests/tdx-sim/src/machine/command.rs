@@ -79,7 +79,11 @@ impl FromStr for Command {
             _ => 1,
         };
         ensure!(rest.len() <= most, "{line:?} has too many words");
-        let first = || rest.first().copied().with_context(|| format!("{name:?} needs a value"));
+        let first = || {
+            rest.first()
+                .copied()
+                .with_context(|| format!("{name:?} needs a value"))
+        };
         match *name {
             "fail" => order(Fault::Fail(errno(first()?)?), rest.get(1)),
             "hang" => order(Fault::Hang(millis(first()?)?), rest.get(1)),
@@ -113,7 +117,9 @@ impl FromStr for Command {
 /// A time in milliseconds, with the unit or without.
 pub fn millis(text: &str) -> Result<Duration> {
     let number = text.strip_suffix("ms").unwrap_or(text);
-    let number = number.parse().with_context(|| format!("{text:?} is no time in milliseconds"))?;
+    let number = number
+        .parse()
+        .with_context(|| format!("{text:?} is no time in milliseconds"))?;
     Ok(Duration::from_millis(number))
 }
 
@@ -124,8 +130,13 @@ fn count(text: Option<&&str>) -> Result<u64> {
 }
 
 fn length(text: &str) -> Result<usize> {
-    let length = text.parse().with_context(|| format!("{text:?} is no length"))?;
-    ensure!(length <= 16 << 20, "the kernel takes no output of more than 16 MiB");
+    let length = text
+        .parse()
+        .with_context(|| format!("{text:?} is no length"))?;
+    ensure!(
+        length <= 16 << 20,
+        "the kernel takes no output of more than 16 MiB"
+    );
     Ok(length)
 }
 

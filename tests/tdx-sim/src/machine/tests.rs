@@ -166,8 +166,20 @@ fn padded_and_cut_quotes_have_the_length_that_was_ordered() {
 #[test]
 fn a_line_that_is_no_command_is_refused_whole() {
     for line in [
-        "", "sing", "fail", "fail EPERM", "fail EIO many", "extend 4 00", "extend 3 00", "debug",
-        "debug maybe", "reboot now", "pad 99999999999", "swap 1 2", "tcb Fine", "race early",
+        "",
+        "sing",
+        "fail",
+        "fail EPERM",
+        "fail EIO many",
+        "extend 4 00",
+        "extend 3 00",
+        "debug",
+        "debug maybe",
+        "reboot now",
+        "pad 99999999999",
+        "swap 1 2",
+        "tcb Fine",
+        "race early",
     ] {
         assert!(line.parse::<Command>().is_err(), "{line:?}");
     }
