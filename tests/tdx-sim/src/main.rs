@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -155,12 +156,20 @@ struct Collateral {
     output: PathBuf,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().what {
+fn main() -> ExitCode {
+    let result = match Cli::parse().what {
         What::Run(options) => run(&options),
         What::Tell { dir, command } => tell(&dir, &command.join(" ")),
         What::Quote(options) => quote(&options),
         What::Collateral(options) => collateral(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // Nobody is left to be told when this fails.
+            let _ = writeln!(io::stderr(), "atlas-tdx-sim: {e:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
