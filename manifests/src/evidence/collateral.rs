@@ -1,9 +1,9 @@
 //! Collateral: what Intel says about one kind of platform for a month (TCB info, QE identity, CRLs). Chosen by platform and date here; judged in `dcap`.
 
-use dcap_qvl::QuoteCollateralV3;
 use serde::Deserialize;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 
+use super::dcap::QuoteCollateralV3;
 use crate::digest::Sha256;
 
 /// No collateral is longer, in bytes. Today's are 16 to 24 KiB.

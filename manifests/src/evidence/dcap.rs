@@ -1,5 +1,6 @@
 //! Whether Intel vouches for a quote: the only file that verifies with `dcap-qvl` (RATS: the endorser's part). Offline, by the caller's clock and root.
 
+pub(super) use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::policy::PckCertFlag;
 use dcap_qvl::tcb_info::TcbStatus;
 use dcap_qvl::verify::QuoteVerifier;
@@ -31,7 +32,7 @@ pub(super) struct Platform {
 }
 
 /// The kind of platform that a quote comes from, in lowercase hex; `None` when its certificates cannot be read.
-pub(super) fn fmspc(quote: &[u8]) -> Option<String> {
+pub fn fmspc(quote: &[u8]) -> Option<String> {
     let quote = dcap_qvl::quote::Quote::parse(quote).ok()?;
     dcap_qvl::intel::quote_fmspc(&quote).ok().map(|f| hex(&f))
 }

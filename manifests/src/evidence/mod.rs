@@ -17,6 +17,7 @@ pub mod reference;
 
 pub use appraise::{Appraisal, Appraiser, Clock, Root};
 pub use binding::{Beacon, Binding, BoundKey, KeyUse, LogHead, Purpose, ReportData};
+pub use dcap::fmspc;
 pub use event::{Entry, Event, EventBody, EventHead, EventLog, Rtmr};
 pub use policy::Policy;
 pub use record::Evidence;
