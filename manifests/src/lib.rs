@@ -31,6 +31,7 @@ pub mod shelf;
 pub mod statement;
 pub mod store;
 pub mod trust;
+pub mod vault;
 pub mod verify;
 pub mod vocabulary;
 pub mod wire;

@@ -1,7 +1,7 @@
 //! Stands in for the crate `x86_64` below `tdx-guest`. Not that crate, nor a copy of any of it: only the two names that `tdx-guest` 0.6.0 uses.
 //!
 //! `tdx-guest` asks for `x86_64` with its default features, which need a nightly compiler; Atlas is built by a stable one. The workspace
-//! therefore puts this crate in its place (`[patch.crates-io]`). What uses it, `tdx_guest::hlt`, is for the kernel of a trust domain, and Atlas
+//! therefore puts this crate in its place (`[patch.crates-io]`). What uses it, its `hlt`, is for the kernel of a trust domain, and Atlas
 //! never calls it. `scripts/rules` sees to it that nothing else in the tree depends on this crate.
 
 #![no_std]
