@@ -32,6 +32,7 @@ pub mod shelf;
 pub mod statement;
 pub mod store;
 pub mod trust;
+pub mod vault;
 pub mod verify;
 pub mod vocabulary;
 pub mod wire;

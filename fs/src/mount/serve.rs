@@ -16,6 +16,7 @@ use super::detach::{KernelMount, MountPoint as _};
 use super::lifecycle::{Door, Event, Life};
 use super::state::{Ready, Wanted, make_ready, trust_dir};
 use super::{Parts, Plan, log, notify, signals};
+use crate::attest::secrecy::keep_memory_private;
 use crate::control::{serve, socket_path};
 use crate::failure::{Failure, shown};
 use crate::options::MountOptions;
@@ -34,6 +35,9 @@ pub fn mount(
     parts: &dyn Parts,
     say: &mut dyn FnMut(&str),
 ) -> Result<ExitCode, Failure> {
+    // Before any key is read. Both processes of `split` inherit it.
+    keep_memory_private()
+        .map_err(|e| Failure::other(format!("the memory cannot be kept private: {e}")))?;
     let ground = examine(&options, say)?;
     parts.check(&options, &ground)?;
     let behind = |path: &Path| ground.behind(path);
