@@ -1,0 +1,425 @@
+//! From a file's manifest to its evidence: whose key, whose instance, what a policy demands, what a bundle carries (rows 11, 13, 14 and 33).
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use atlas_manifests::authority::{Authority, InstanceKey};
+use atlas_manifests::bundle::{self, Bundle, Disclose};
+use atlas_manifests::digest::{Digests, Sha256};
+use atlas_manifests::evidence::policy::Require;
+use atlas_manifests::evidence::{BoundKey, Entry, Evidence, KeyUse, Purpose};
+use atlas_manifests::id::{InstanceId, NodeRef, VersionId};
+use atlas_manifests::seal::Sealer;
+use atlas_manifests::set::empty_head;
+use atlas_manifests::shelf::{Object, Shelf, ShelfError};
+use atlas_manifests::statement::{Asset, Input, ManifestRef, Statement};
+use atlas_manifests::store::Item;
+use atlas_manifests::trust::Anchors;
+use atlas_manifests::verify::{
+    Code, Content, FileVerdict, ManifestChoice, Memo, Subject, Terms, verify,
+};
+use atlas_manifests::vocabulary::{Hardware, Tier};
+
+use super::lab::{INSTANCE, Lab, start};
+use super::statements::plain;
+
+#[derive(Default)]
+struct Heap(RefCell<BTreeMap<(String, Sha256), Vec<u8>>>);
+
+impl Heap {
+    fn put(&self, kind: Object, name: Sha256, bytes: Vec<u8>) {
+        self.0
+            .borrow_mut()
+            .insert((format!("{kind:?}"), name), bytes);
+    }
+}
+
+impl Shelf for Heap {
+    fn object(&self, kind: Object, name: &Sha256) -> Result<Option<Vec<u8>>, ShelfError> {
+        Ok(self.0.borrow().get(&(format!("{kind:?}"), *name)).cloned())
+    }
+    fn manifests_of(&self, _: &Digests) -> Result<Vec<Sha256>, ShelfError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A daemon in a simulated TD, its store, and a verifier.
+struct House {
+    lab: Lab,
+    authority: Authority,
+    shelf: Heap,
+    sealer: Sealer,
+    evidence: Evidence,
+}
+
+/// An instance's key, and evidence that binds it.
+fn evidence(lab: &mut Lab, key: &InstanceKey) -> Evidence {
+    lab.binding.keys[0] = BoundKey::of(KeyUse::Seal, &key.public());
+    lab.entries = vec![Entry::Event(start(&lab.binding).encode())];
+    let mut evidence = lab.evidence();
+    evidence.collateral = Some(Sha256::of(lab.collateral().as_bytes()));
+    evidence
+}
+
+impl House {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::create(dir.path()).unwrap();
+        let mut lab = Lab::new();
+        let key = InstanceKey::generate().unwrap();
+        let evidence = evidence(&mut lab, &key);
+        let key = authority
+            .certify(key, INSTANCE, Some(evidence.id()))
+            .unwrap();
+        let house = Self {
+            sealer: Sealer::new(key).unwrap(),
+            shelf: Heap::default(),
+            lab,
+            authority,
+            evidence,
+        };
+        house.keep(&house.evidence);
+        house
+    }
+
+    fn keep(&self, evidence: &Evidence) {
+        let item = Item::evidence(evidence);
+        self.shelf.put(item.object, item.name, item.bytes);
+        let collateral = self.lab.collateral().into_bytes();
+        self.shelf
+            .put(Object::Collateral, Sha256::of(&collateral), collateral);
+    }
+
+    fn statement() -> Statement {
+        Statement {
+            hardware: Hardware::Simulated,
+            inputs: Vec::new(),
+            input_set: empty_head(),
+            ..plain()
+        }
+    }
+
+    fn seal(&self, s: &Statement) -> Vec<u8> {
+        let sealed = self.sealer.seal(s).unwrap();
+        self.shelf.put(
+            Object::Manifest,
+            sealed.reference.sha256,
+            sealed.manifest.clone(),
+        );
+        sealed.manifest
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            anchors: Anchors::from_pem(self.authority.certificate_pem()).unwrap(),
+            appraiser: self.lab.appraiser(),
+        }
+    }
+
+    fn verify(&self, manifest: &[u8]) -> FileVerdict {
+        self.verify_from(&self.shelf, manifest, &mut Memo::default())
+    }
+
+    fn verify_from(&self, shelf: &dyn Shelf, manifest: &[u8], memo: &mut Memo) -> FileVerdict {
+        let subject = Subject {
+            path: "model.pt".into(),
+            content: Content::Digests(Digests::of(b"a model")),
+        };
+        let choice = ManifestChoice {
+            given: Some(manifest.to_vec()),
+            ..ManifestChoice::default()
+        };
+        verify(shelf, &self.terms(), subject, &choice, memo, &|_, _| {})
+    }
+}
+
+fn asset_of(input: &Input) -> Asset {
+    Asset {
+        digests: input.digests.unwrap(),
+        ..plain().asset
+    }
+}
+
+fn version_of(input: &Input) -> VersionId {
+    match input.node {
+        NodeRef::Version(version) => version,
+        NodeRef::Content(_) => panic!("not a version"),
+    }
+}
+
+fn says(v: &FileVerdict, code: Code, words: &str) {
+    assert_eq!(v.code, code, "{:#?}", v.reasons);
+    assert!(
+        v.reasons.iter().any(|r| r.text.contains(words)),
+        "{words}: {:#?}",
+        v.reasons
+    );
+}
+
+#[test]
+fn a_manifest_alone_leads_to_its_evidence_and_simulated_has_its_own_code() {
+    let mut house = House::new();
+    let manifest = house.seal(&House::statement());
+    let v = house.verify(&manifest);
+    assert_eq!(v.code, Code::Ok, "{:#?}", v.reasons);
+    assert_eq!(v.evidence.as_ref().unwrap().hardware, Hardware::Simulated);
+    assert_eq!(v.checks.key_binding, Tier::Affirming);
+    house.lab.policy.simulated.allow = false;
+    says(&house.verify(&manifest), Code::Simulated, "SIMULATED");
+    house.lab.root = false;
+    says(&house.verify(&manifest), Code::Evidence, "Intel's root");
+}
+
+#[test]
+fn missing_evidence_is_none_and_fails_where_it_is_demanded() {
+    let mut house = House::new();
+    let manifest = house.seal(&House::statement());
+    house
+        .shelf
+        .0
+        .borrow_mut()
+        .retain(|(kind, _), _| kind != "Evidence");
+    let v = house.verify(&manifest);
+    assert_eq!(v.code, Code::Ok);
+    assert_eq!(v.checks.hardware, Tier::None);
+    assert!(v.reasons.iter().any(|r| r.text.contains("is not here")));
+    house.lab.policy.evidence.require = Require::File;
+    says(&house.verify(&manifest), Code::Evidence, "demands evidence");
+}
+
+#[test]
+fn a_local_key_says_nothing_of_hardware_and_cannot_claim_it() {
+    let mut house = House::new();
+    let local = house.authority.issue(INSTANCE).unwrap();
+    house.sealer = Sealer::new(local).unwrap();
+    let honest = house.seal(&Statement {
+        hardware: Hardware::None,
+        ..House::statement()
+    });
+    let v = house.verify(&honest);
+    assert_eq!((v.code, v.checks.hardware), (Code::Ok, Tier::None));
+    assert!(v.evidence.is_none());
+    for hardware in [Hardware::Tdx, Hardware::Simulated] {
+        let liar = house.seal(&Statement {
+            hardware,
+            ..House::statement()
+        });
+        says(&house.verify(&liar), Code::Evidence, "names no evidence");
+    }
+    house.lab.policy.evidence.require = Require::File;
+    says(&house.verify(&honest), Code::Evidence, "none for hardware");
+}
+
+#[test]
+fn row_11_a_certificate_that_names_the_evidence_of_another_key_is_refused() {
+    let mut house = House::new();
+    let stolen = house.evidence.id();
+    let other = InstanceKey::generate().unwrap();
+    let key = house
+        .authority
+        .certify(other, INSTANCE, Some(stolen))
+        .unwrap();
+    house.sealer = Sealer::new(key).unwrap();
+    let manifest = house.seal(&House::statement());
+    says(
+        &house.verify(&manifest),
+        Code::Evidence,
+        "binds another key",
+    );
+}
+
+#[test]
+fn row_13_evidence_of_another_instance_or_use_is_refused() {
+    let house = House::new();
+    let manifest = house.seal(&Statement {
+        instance: InstanceId([2; 16]),
+        ..House::statement()
+    });
+    says(&house.verify(&manifest), Code::Evidence, "another instance");
+    // An anchor's binding in the place of the instance's.
+    let mut house = House::new();
+    let key = InstanceKey::generate().unwrap();
+    house.lab.binding.purpose = Purpose::Anchor;
+    house.lab.binding.seq = 1;
+    let anchor = evidence(&mut house.lab, &key);
+    house.keep(&anchor);
+    let key = house
+        .authority
+        .certify(key, INSTANCE, Some(anchor.id()))
+        .unwrap();
+    house.sealer = Sealer::new(key).unwrap();
+    let manifest = house.seal(&House::statement());
+    says(
+        &house.verify(&manifest),
+        Code::Evidence,
+        "not made for this use",
+    );
+}
+
+#[test]
+fn row_14_one_key_for_two_instances_is_refused() {
+    // Two bindings of one key: made by a daemon that hands its key on.
+    let house = House::new();
+    let first = house.seal(&House::statement());
+    let mut memo = Memo::default();
+    assert_eq!(
+        house.verify_from(&house.shelf, &first, &mut memo).code,
+        Code::Ok
+    );
+    let second = house.seal(&Statement {
+        instance: InstanceId([2; 16]),
+        ..House::statement()
+    });
+    says(
+        &house.verify_from(&house.shelf, &second, &mut memo),
+        Code::Evidence,
+        "another instance too",
+    );
+}
+
+#[test]
+fn row_33_an_ancestors_evidence_speaks_for_the_file() {
+    let mut house = House::new();
+    let parent = house.seal(&Statement {
+        asset: asset_of(&plain().inputs[0]),
+        version: version_of(&plain().inputs[0]),
+        ..House::statement()
+    });
+    let input = Input {
+        manifest: Some(ManifestRef {
+            sha256: Sha256::of(&parent),
+            size: parent.len() as u64,
+        }),
+        ..plain().inputs[0].clone()
+    };
+    // The child is sealed by a local key: only the parent has evidence.
+    house.sealer = Sealer::new(house.authority.issue(InstanceId([7; 16])).unwrap()).unwrap();
+    let child = house.seal(&Statement {
+        hardware: Hardware::None,
+        instance: InstanceId([7; 16]),
+        inputs: vec![input],
+        ..House::statement()
+    });
+    assert_eq!(
+        house.verify(&child).code,
+        Code::Ok,
+        "{:#?}",
+        house.verify(&child).reasons
+    );
+    house.lab.policy.simulated.allow = false;
+    says(&house.verify(&child), Code::Simulated, "1 of its ancestors");
+    house.lab.policy.simulated.allow = true;
+    house.lab.references[0].mrtd = house.lab.references[0].rtmr0;
+    says(
+        &house.verify(&child),
+        Code::Ancestor,
+        "evidence is refused: measurements",
+    );
+    let house = House {
+        lab: Lab {
+            references: Lab::new().references,
+            ..house.lab
+        },
+        ..house
+    };
+    house
+        .shelf
+        .0
+        .borrow_mut()
+        .retain(|(kind, _), _| kind != "Evidence");
+    assert_eq!(house.verify(&child).code, Code::Ok);
+    let mut house = house;
+    house.lab.policy.evidence.require = Require::Lineage;
+    assert_eq!(house.verify(&child).code, Code::Evidence);
+}
+
+#[test]
+fn evidence_and_collateral_travel_in_the_bundle() {
+    let house = House::new();
+    let manifest = house.seal(&House::statement());
+    let mut bytes = Vec::new();
+    bundle::write(
+        &house.shelf,
+        &Sha256::of(&manifest),
+        &Disclose::Nothing,
+        &mut bytes,
+    )
+    .unwrap();
+    let bundle = Bundle::read(&bytes[..]).unwrap();
+    let v = house.verify_from(&bundle, &manifest, &mut Memo::default());
+    assert_eq!(v.code, Code::Ok, "{:#?}", v.reasons);
+    assert_eq!(v.checks.measurements, Tier::Affirming);
+}
+
+/// What is under the name need not be what it says.
+#[test]
+fn evidence_that_was_swapped_on_the_shelf_is_refused() {
+    let house = House::new();
+    let manifest = house.seal(&House::statement());
+    let other = Lab::new().evidence();
+    house
+        .shelf
+        .put(Object::Evidence, house.evidence.id(), other.encode());
+    says(&house.verify(&manifest), Code::Evidence, "is another one");
+    house
+        .shelf
+        .put(Object::Evidence, house.evidence.id(), b"garbage".to_vec());
+    says(&house.verify(&manifest), Code::Evidence, "not a record");
+    house.keep(&house.evidence);
+    house.shelf.put(
+        Object::Collateral,
+        house.evidence.collateral.unwrap(),
+        b"{}".to_vec(),
+    );
+    let v = house.verify(&manifest);
+    assert_eq!(
+        (v.code, v.checks.hardware),
+        (Code::Ok, Tier::None),
+        "{:#?}",
+        v.reasons
+    );
+}
+
+#[test]
+fn a_quote_for_one_manifest_is_good_for_that_one_only() {
+    let mut house = House::new();
+    let mut said = House::statement();
+    let mut lab = Lab::new();
+    lab.binding = house.lab.binding.clone();
+    lab.entries = house.lab.entries.clone();
+    lab.binding.purpose = Purpose::Manifest;
+    lab.binding.seq = 1;
+    lab.binding.claim = Some(house.sealer.partial_claim(&said).unwrap());
+    let mut own = lab.evidence();
+    own.collateral = house.evidence.collateral;
+    house.keep(&own);
+    said.evidence = Some(own.id());
+    assert_eq!(
+        house.sealer.partial_claim(&said).unwrap(),
+        lab.binding.claim.unwrap()
+    );
+    let manifest = house.seal(&said);
+    let v = house.verify(&manifest);
+    assert_eq!(v.code, Code::Ok, "{:#?}", v.reasons);
+    let other = house.seal(&Statement {
+        title: None,
+        sealed_at: "2026-11-26T12:00:01Z".to_owned(),
+        ..said.clone()
+    });
+    says(
+        &house.verify(&other),
+        Code::Evidence,
+        "for another manifest",
+    );
+    // The instance's own evidence is no such quote.
+    let manifest = house.seal(&Statement {
+        evidence: Some(house.evidence.id()),
+        ..said
+    });
+    says(
+        &house.verify(&manifest),
+        Code::Evidence,
+        "not made for this use",
+    );
+    house.lab.policy.evidence.require = Require::File;
+}

@@ -1,0 +1,106 @@
+//! Row 8: no byte of quote, collateral, binding or log can be changed and still be believed.
+
+use std::sync::LazyLock;
+
+use atlas_manifests::evidence::Evidence;
+use atlas_manifests::vocabulary::Hardware;
+use proptest::prelude::*;
+
+use super::lab::{Lab, good};
+
+struct Kept {
+    lab: Lab,
+    evidence: Evidence,
+    collateral: Vec<u8>,
+}
+
+// A lab holds nothing that is tied to a thread; its world is only read.
+static KEPT: LazyLock<Kept> = LazyLock::new(|| {
+    let mut lab = Lab::new();
+    let evidence = lab.evidence();
+    let collateral = lab.collateral().into_bytes();
+    good(&lab.appraise_with(&evidence, Some(&collateral)));
+    Kept {
+        lab,
+        evidence,
+        collateral,
+    }
+});
+
+fn believed(evidence: &Evidence, collateral: &[u8]) -> bool {
+    let a = KEPT.lab.appraise_with(evidence, Some(collateral));
+    a.facts.hardware != Hardware::None && !a.refused()
+}
+
+/// Every byte of the quote, one bit each. The signatures' padding and the fill of the certificate chain's text are where a change may be
+/// one of spelling only.
+#[test]
+fn row_8_every_byte_of_a_quote_counts() {
+    let quote = &KEPT.evidence.quote;
+    let text = quote.windows(11).position(|w| w == b"-----BEGIN ").unwrap();
+    let mut harmless = 0;
+    for at in 0..quote.len() {
+        let mut other = KEPT.evidence.clone();
+        other.quote[at] ^= 1 << (at % 8);
+        if believed(&other, &KEPT.collateral) {
+            // Line ends and the words around the certificates are no part of them, nor is what is not read of the header.
+            assert!(at >= text, "byte {at} of {}", quote.len());
+            harmless += 1;
+        }
+    }
+    assert!(harmless < 200, "{harmless}");
+}
+
+#[test]
+fn row_8_every_byte_of_a_binding_counts() {
+    for at in 0..KEPT.evidence.binding.len() {
+        for bit in [0, 7] {
+            let mut other = KEPT.evidence.clone();
+            other.binding[at] ^= 1 << bit;
+            assert!(!believed(&other, &KEPT.collateral), "byte {at}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    /// What Intel signed is signed; around it is JSON, where spaces and names of unknown fields do not matter. What is believed is the same.
+    #[test]
+    fn row_8_collateral_that_is_changed_is_refused_or_says_the_same(at: prop::sample::Index, bit in 0u8..8) {
+        let mut other = KEPT.collateral.clone();
+        let at = at.index(other.len());
+        other[at] ^= 1 << bit;
+        let a = KEPT.lab.appraise_with(&KEPT.evidence, Some(&other));
+        if a.facts.hardware != Hardware::None && !a.refused() {
+            let honest = KEPT.lab.appraise_with(&KEPT.evidence, Some(&KEPT.collateral));
+            prop_assert_eq!(a.facts, honest.facts);
+        }
+    }
+
+    #[test]
+    fn row_8_a_record_with_any_byte_changed_is_refused_or_the_same_evidence(at: prop::sample::Index, flip in 1u8..) {
+        let mut bytes = KEPT.evidence.encode();
+        let ccel = KEPT.evidence.ccel.as_ref().unwrap();
+        let fill = bytes.windows(ccel.len()).position(|w| w == ccel).unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        // What fills a firmware log after its last event is read by nobody, but must be fill.
+        prop_assume!(!(fill..fill + ccel.len()).contains(&at));
+        if let Ok(other) = Evidence::decode(&bytes) && other.quote == KEPT.evidence.quote {
+            let named = other.collateral != KEPT.evidence.collateral;
+            prop_assert!(named || !believed(&other, &KEPT.collateral), "byte {}", at);
+        }
+    }
+
+    #[test]
+    fn row_10_no_quote_panics_the_appraisal(cut: prop::sample::Index, at: prop::sample::Index, garbage in prop::collection::vec(any::<u8>(), 0..40)) {
+        let mut other = KEPT.evidence.clone();
+        let len = other.quote.len();
+        let at = at.index(len);
+        other.quote.splice(at..(at + garbage.len()).min(len), garbage);
+        let end = cut.index(other.quote.len() + 1);
+        other.quote.truncate(end);
+        let _ = KEPT.lab.appraise_with(&other, Some(&KEPT.collateral));
+    }
+}
