@@ -1,9 +1,9 @@
 //! Keeps what the process holds in memory from those who could read it from outside: no core dump, no ptrace, no /proc/PID/mem, root excepted.
 //! Not the place where keys lie: that is `atlas_manifests::vault`.
 //!
-//! The kernel puts a process back to `fs.suid_dumpable` when it changes its credentials, which the daemon of root does for its callers: that is 0
-//! everywhere, or 2, with which a crash goes to a pipe or an absolute path that root alone reads. RLIMIT_CORE stops the file, not the pipe;
-//! from both the vault's pages are left out.
+//! When a process changes its credentials, as the daemon of root does for its callers, the kernel sets it to `fs.suid_dumpable`: 0, or 2, with
+//! which a crash goes to a pipe or an absolute path, for root (1 is for debugging and says of itself that it is insecure). RLIMIT_CORE stops a
+//! file, not a pipe. From either the vault's pages are left out.
 
 use std::io;
 

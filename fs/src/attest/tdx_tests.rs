@@ -71,7 +71,7 @@ fn an_endless_event_log_is_refused_and_its_fill_kept() {
     let (_dir, interfaces) = plain();
     fs::write(&interfaces.ccel, [0xff; 100]).unwrap();
     assert_eq!(interfaces.ccel().unwrap().unwrap(), [0xff; 100]);
-    fs::File::create(&interfaces.ccel)
+    File::create(&interfaces.ccel)
         .unwrap()
         .set_len(MAX_CCEL + 1)
         .unwrap();

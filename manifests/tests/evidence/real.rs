@@ -67,7 +67,10 @@ fn quotes_of_real_platforms_are_vouched_for_by_intel_at_their_time() {
         );
         assert_eq!(a.tier(Check::Hardware), Tier::Affirming);
         assert_eq!(a.tier(Check::Tcb), Tier::Affirming);
-        assert_eq!(a.facts.tcb.as_ref().unwrap().today.as_deref(), Some("UpToDate"));
+        assert_eq!(
+            a.facts.tcb.as_ref().unwrap().today.as_deref(),
+            Some("UpToDate")
+        );
         assert_eq!(a.tier(Check::KeyBinding), Tier::Contraindicated);
         assert_eq!(a.tier(Check::Measurements), Tier::None);
         let bytes = sample(quote);
