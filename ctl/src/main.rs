@@ -7,6 +7,7 @@ mod evidence;
 mod exit;
 mod find;
 mod place;
+mod target;
 mod usage;
 mod view;
 mod walk;

@@ -14,6 +14,7 @@ use crate::digest::{Blake3, Digests, Sha256, hex, unhex};
 
 pub use pinned::{Removed, SYSTEM_DIR, add, default_dirs, remove, user_dir};
 pub use signed::{PAYLOAD_TYPE, ReferenceError, ReferenceSigner, read, signer};
+pub(super) use signed::{read_limited, unfit};
 
 /// The registers that must all be given for a verdict of affirming.
 const MANDATORY: [&str; 5] = ["mrtd", "rtmr0", "rtmr1", "rtmr2", "mrconfigid"];
