@@ -1,5 +1,7 @@
 //! The command line as clap sees it: verbs, flags, help. Not what the verbs do.
 
+mod demand;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -9,6 +11,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+
+pub(crate) use demand::{DraftArgs, PolicyVerb, ReferenceVerb, SignArgs};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -105,6 +109,12 @@ pub(crate) enum Verb {
     /// Manage the authorities whose signatures are believed
     #[command(subcommand)]
     Trust(TrustVerb),
+    /// Check and print what a verifier demands of hardware evidence
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+    /// Manage the measurements and contents that somebody vouches for
+    #[command(subcommand)]
+    Reference(ReferenceVerb),
     /// Check this machine and a state directory, and say how to mend them
     Doctor(DoctorArgs),
     /// Print a completion script for a shell

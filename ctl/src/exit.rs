@@ -23,6 +23,8 @@ impl Code {
     pub(crate) const USAGE: Self = Self(2);
     /// There is no manifest.
     pub(crate) const NO_MANIFEST: Self = Self(3);
+    /// A signature is not of anybody trusted.
+    pub(crate) const NOT_TRUSTED: Self = Self(5);
     /// No daemon can be reached.
     pub(crate) const NO_DAEMON: Self = Self(9);
     /// `run` itself failed, before or beside its command.

@@ -7,6 +7,7 @@ mod evidence;
 mod exit;
 mod find;
 mod place;
+mod target;
 mod terms;
 mod usage;
 mod view;

@@ -7,15 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use atlas_manifests::evidence::appraise::{Appraiser, Clock};
 use atlas_manifests::evidence::collateral::{Collateral, MAX_COLLATERAL};
 use atlas_manifests::evidence::policy::Policy;
-use atlas_manifests::evidence::reference::{self, References};
+use atlas_manifests::evidence::reference;
 use atlas_manifests::trust::{self, Anchors};
 use atlas_manifests::verify::Terms;
 use clap::{Args, ValueHint};
 
 use crate::exit::{Code, Failure};
 
-/// Policy files are never larger, in bytes.
-const MAX_POLICY: u64 = 1 << 20;
 /// Where root keeps the policy for everybody on the machine.
 const SYSTEM_POLICY: &str = "/etc/atlas/policy.toml";
 
@@ -60,9 +58,8 @@ pub(crate) fn appraiser(args: &EvidenceArgs) -> Result<Appraiser, Failure> {
         policy.simulated.root = Some(root.clone());
     }
     policy.simulated.allow |= args.allow_simulated;
-    let simulated_root = policy.simulated.root.as_deref().map(root).transpose()?;
-    let measured = &policy.measurements;
-    let references = References::load(&reference_dirs(), &measured.reference, &measured.signers)
+    let files = policy
+        .files(&reference::default_dirs())
         .map_err(|e| Failure::error(e.to_string()))?;
     let mut collateral = Vec::new();
     for place in &args.collateral {
@@ -79,18 +76,15 @@ pub(crate) fn appraiser(args: &EvidenceArgs) -> Result<Appraiser, Failure> {
         .map_or(0, |d| d.as_secs());
     Ok(Appraiser {
         policy,
-        references,
-        simulated_root,
+        references: files.references,
+        simulated_root: files.simulated_root,
         collateral,
         clock: Clock(now),
     })
 }
 
-/// Reads a policy file.
-pub(crate) fn read_policy(file: &Path) -> Result<Policy, Failure> {
-    let bytes = read(file, MAX_POLICY)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Failure::error(format!("{}: is not text", file.display())))?;
+fn read_policy(file: &Path) -> Result<Policy, Failure> {
+    let text = Policy::text(file).map_err(|e| Failure::error(e.to_string()))?;
     Policy::parse(&text, file).map_err(|e| Failure::new(Code::USAGE, e.to_string()))
 }
 
@@ -100,22 +94,6 @@ fn usual_policy() -> Option<PathBuf> {
     own.into_iter()
         .chain([PathBuf::from(SYSTEM_POLICY)])
         .find(|p| p.exists())
-}
-
-/// Where reference values are pinned: the machine's, then the user's.
-fn reference_dirs() -> Vec<PathBuf> {
-    let own = trust::user_dir().and_then(|d| Some(d.parent()?.join("reference")));
-    [PathBuf::from(reference::SYSTEM_DIR)]
-        .into_iter()
-        .chain(own)
-        .collect()
-}
-
-/// A simulator's root certificate, in DER.
-pub(crate) fn root(file: &Path) -> Result<Vec<u8>, Failure> {
-    let bytes = read(file, MAX_POLICY)?;
-    trust::certificate(&bytes)
-        .ok_or_else(|| Failure::error(format!("{}: is not one certificate in PEM", file.display())))
 }
 
 /// The file, or every `*.json` of the directory.

@@ -387,8 +387,13 @@ impl Bundle {
     }
 
     fn add(&mut self, object: Object, name: Sha256, bytes: Vec<u8>) -> Result<(), BundleError> {
-        // An input set's segment is named by a root, which is computed again when the set is collected.
-        if object != Object::Inputs && Sha256::of(&bytes) != name {
+        let fits = match object {
+            // A segment is named by a root, which is computed again when the set is collected.
+            Object::Inputs => true,
+            Object::Evidence => Evidence::decode(&bytes).is_ok_and(|e| e.id() == name),
+            _ => Sha256::of(&bytes) == name,
+        };
+        if !fits {
             return Err(BundleError::Damaged(format!(
                 "{} is something else",
                 entry_name(object, &name)

@@ -110,14 +110,6 @@ impl Anchors {
     }
 }
 
-/// The one certificate in a PEM text, in DER; `None` when it is anything else.
-pub fn certificate(text: &[u8]) -> Option<Vec<u8>> {
-    let pem = pem::parse(text).ok().filter(|p| p.tag() == "CERTIFICATE")?;
-    let der = pem.into_contents();
-    let (rest, _) = X509Certificate::from_der(&der).ok()?;
-    rest.is_empty().then_some(der)
-}
-
 /// The directories that are looked into when nothing else is said: the machine's, then the user's.
 pub fn default_dirs() -> Vec<PathBuf> {
     let mut dirs = vec![PathBuf::from(SYSTEM_DIR)];

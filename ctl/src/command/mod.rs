@@ -5,6 +5,8 @@ mod export;
 mod lineage;
 mod ls;
 mod manual;
+mod policy;
+mod reference;
 mod register;
 mod run;
 mod runs;
@@ -28,6 +30,8 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Code, Failure> {
         Verb::Show(args) => show::show(args, &cli.global, out),
         Verb::Ls(args) => ls::ls(args, &cli.global, out),
         Verb::Trust(verb) => trust::trust(verb, cli.global.json, out),
+        Verb::Policy(verb) => policy::policy(verb, cli.global.json, out),
+        Verb::Reference(verb) => reference::reference(verb, cli.global.json, out),
         Verb::Verify(args) => verify::verify(args, &cli.global, out),
         Verb::Lineage(args) => lineage::lineage(args, &cli.global, out),
         Verb::Register(args) => register::register(args, cli.global.json, out),

@@ -208,8 +208,8 @@ impl Appraiser {
                     format!("neither Intel nor the simulator that was named vouches for it: {e}")
                 });
         }
-        Err(if refused.contains("UnknownIssuer") {
-            "its certificates do not lead to Intel's root".to_owned()
+        Err(if !dcap::names_intel(quote) {
+            format!("its certificates do not lead to Intel's root ({refused})")
         } else {
             format!("Intel does not vouch for it: {refused}")
         })

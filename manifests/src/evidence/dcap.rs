@@ -8,7 +8,8 @@ use dcap_qvl::{QuoteClaims, QuotePolicy};
 
 use super::collateral::Collateral;
 use super::policy::Policy;
-use crate::digest::hex;
+use super::quote::Quote;
+use crate::digest::{Sha256, hex};
 
 /// Whose root a chain must end in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,16 @@ pub(super) struct Platform {
     pub(super) ppid: String,
     /// What the policy does not allow of it, in words.
     pub(super) refused: Vec<String>,
+}
+
+/// SHA-256 of Intel's SGX root certificate (DER), by which a message is chosen. What decides is the root in the library.
+const INTEL_ROOT: &str = "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3";
+
+/// Whether the chain that a quote carries ends in Intel's root, by name.
+pub(super) fn names_intel(quote: &Quote<'_>) -> bool {
+    quote
+        .root()
+        .is_some_and(|r| Sha256::of(&r).hex() == INTEL_ROOT)
 }
 
 /// The kind of platform that a quote comes from, in lowercase hex; `None` when its certificates cannot be read.

@@ -1,11 +1,16 @@
 //! What a verifier demands of evidence, each allowance by name (`policy.toml`, FORMAT.md 7.6). Text to values only: it judges nothing.
 
+mod files;
+mod place;
+
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::unhex;
+
+pub use files::PolicyFiles;
 
 /// A verifier's policy for hardware evidence. Every field has a default; an unknown field is an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -236,11 +241,13 @@ impl Policy {
             what,
         };
         let mut policy: Self = toml::from_str(text).map_err(|e| {
-            let line = e.span().map(|s| text[..s.start].lines().count().max(1));
             let message = e.message().replace('\n', ", ");
-            wrong(line.map_or_else(|| message.clone(), |n| format!("line {n}: {message}")))
+            wrong(placed(text, e.span().map(|s| s.start), &message))
         })?;
-        policy.sensible().map_err(wrong)?;
+        policy.sensible().map_err(|(field, what)| {
+            let at = place::start(text, field);
+            wrong(placed(text, at, &format!("{field}: {what}")))
+        })?;
         let here = file.parent().unwrap_or(Path::new("."));
         let places = policy
             .measurements
@@ -254,31 +261,44 @@ impl Policy {
         Ok(policy)
     }
 
-    fn sensible(&self) -> Result<(), String> {
+    /// The first field whose value cannot be meant, and why.
+    fn sensible(&self) -> Result<(), (&'static str, String)> {
         for base in &self.runtime_log.base {
             if unhex(base).is_none_or(|b| b.len() != 48) {
-                return Err(format!(
-                    "runtime-log.base: {base:?} is not 96 lowercase hex digits"
-                ));
+                let what = format!("{base:?} is not 96 lowercase hex digits");
+                return Err(("runtime-log.base", what));
             }
         }
         for ppid in self.platform.ppid.iter().flatten() {
             if unhex(&ppid.to_ascii_lowercase()).is_none_or(|b| b.len() != 16) {
-                return Err(format!("platform.ppid: {ppid:?} is not 32 hex digits"));
+                return Err(("platform.ppid", format!("{ppid:?} is not 32 hex digits")));
             }
         }
         if self.tcb.accept.is_empty() {
-            return Err(
-                "tcb.accept is empty: no platform could pass; leave it out for UpToDate".to_owned(),
-            );
+            let what = "no platform could pass: leave it out for UpToDate";
+            return Err(("tcb.accept", what.to_owned()));
         }
         if self.simulated.allow && self.simulated.root.is_none() {
-            return Err(
-                "simulated.allow without simulated.root: there is nothing that it could allow"
-                    .to_owned(),
-            );
+            let what = "there is nothing that it could allow without simulated.root";
+            return Err(("simulated.allow", what.to_owned()));
         }
         Ok(())
+    }
+
+    /// Fields (`freshness.max-age-seconds`) that have no value, which TOML cannot write.
+    pub fn unset(&self) -> Vec<String> {
+        let schema = Self::schema();
+        let said = serde_json::to_value(self).unwrap_or_default();
+        let sections = schema["properties"].as_object().into_iter().flatten();
+        let mut unset = Vec::new();
+        for (section, of) in sections {
+            let name = of["$ref"].as_str().and_then(|r| r.rsplit('/').next());
+            let fields = name.and_then(|n| schema["$defs"][n]["properties"].as_object());
+            let absent = fields.into_iter().flat_map(|f| f.keys());
+            let absent = absent.filter(|key| said[section].get(key).is_none());
+            unset.extend(absent.map(|key| format!("{section}.{key}")));
+        }
+        unset
     }
 
     /// The JSON schema of the file (draft 2020-12).
@@ -292,6 +312,18 @@ impl Policy {
     /// Never for a policy that was parsed; a bug if it does.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
+    }
+}
+
+/// A message with the line, and the field where the message does not name it.
+fn placed(text: &str, at: Option<usize>, message: &str) -> String {
+    let Some(at) = at else {
+        return message.to_owned();
+    };
+    let line = place::line(text, at);
+    match place::field(text, at) {
+        Some(field) if !message.starts_with(&field) => format!("line {line}: {field}: {message}"),
+        _ => format!("line {line}: {message}"),
     }
 }
 
@@ -313,19 +345,83 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_pen_never_makes_a_policy_weaker_unseen() {
-        for (text, word) in [
-            ("[evidence]\nrequired = \"file\"", "required"),
-            ("[evidence]\nrequire = \"files\"", "files"),
-            ("[tcb]\naccept = []", "no platform"),
-            ("[tcb]\naccept = [\"Revoked\"]", "Revoked"),
-            ("[runtime-log]\nbase = [\"00\"]", "96"),
-            ("[platform]\nppid = [\"x\"]", "32"),
-            ("[simulated]\nallow = true", "simulated.root"),
-            ("evidence = 1", "line 1"),
+        for (text, place, word) in [
+            (
+                "[evidence]\nrequired = \"file\"",
+                "line 2: evidence.required: ",
+                "expected `require`",
+            ),
+            (
+                "\n[evidence]\nrequire = \"files\"",
+                "line 3: evidence.require: ",
+                "files",
+            ),
+            ("[tcb]\naccept = []", "line 2: tcb.accept: ", "no platform"),
+            (
+                "tcb.accept = [\n\"Revoked\"]",
+                "line 2: tcb.accept: ",
+                "Revoked",
+            ),
+            (
+                "[runtime-log]\n\nbase = [\"00\"]",
+                "line 3: runtime-log.base: ",
+                "96",
+            ),
+            (
+                "[platform]\nppid = [\"x\"]",
+                "line 2: platform.ppid: ",
+                "32",
+            ),
+            (
+                "[simulated]\nallow = true",
+                "line 2: simulated.allow: ",
+                "simulated.root",
+            ),
+            ("evidence = 1", "line 1: evidence: ", "integer"),
+            ("\n[tcb\n", "line 2: ", "]"),
         ] {
-            let error = parse(text).unwrap_err().to_string();
-            assert!(error.contains(word) && !error.contains('\n'), "{error}");
+            let error = parse(text).unwrap_err();
+            assert!(error.what.starts_with(place), "{error}");
+            assert!(error.what.contains(word), "{error}");
+            assert!(!error.to_string().contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn the_schema_in_the_repository_is_that_of_the_code() {
+        let text = serde_json::to_string_pretty(&Policy::schema()).unwrap();
+        assert!(
+            text + "\n" == include_str!("../../policy.schema.json"),
+            "write it again: atlasctl policy schema > manifests/policy.schema.json"
+        );
+    }
+
+    #[test]
+    fn the_example_leaves_no_field_out_and_fits_the_code() {
+        let policy = parse(include_str!("../../tests/policy.example.toml")).unwrap();
+        assert_eq!(policy.unset(), Vec::<String>::new());
+        let mut absent = Policy::default().unset();
+        absent.sort();
+        assert_eq!(
+            absent,
+            [
+                "freshness.max-age-seconds",
+                "platform.ppid",
+                "simulated.root"
+            ]
+        );
+        // Parsing fills in what a file leaves out: the file itself must name them all.
+        let text = include_str!("../../tests/policy.example.toml");
+        let fields = |text: &str| {
+            let table: toml::Table = text.parse().unwrap();
+            let keys = table.into_iter().flat_map(|(section, of)| {
+                let of: toml::Table = of.try_into().unwrap();
+                of.into_iter()
+                    .map(move |(key, _)| format!("{section}.{key}"))
+            });
+            keys.collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(fields(text), fields(&policy.to_toml().unwrap()));
     }
 
     #[test]

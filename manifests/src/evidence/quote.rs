@@ -42,7 +42,39 @@ pub struct Quote<'a> {
     pub version: u16,
     body: &'a [u8],
     signed: &'a [u8],
+    signature: Signatures<'a>,
+}
+
+/// What follows the body: each part signs or certifies the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Signatures<'a> {
     signature: &'a [u8],
+    key: &'a [u8],
+    report: &'a [u8],
+    report_signature: &'a [u8],
+    auth: &'a [u8],
+    chain: &'a [u8],
+}
+
+impl<'a> Signatures<'a> {
+    /// Nothing may be left over: each byte has one meaning.
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut all = Rest(bytes);
+        let (signature, key) = (all.take(64)?, all.take(64)?);
+        let mut data = Rest(all.data(QE_REPORT)?);
+        let (report, report_signature) = (data.take(ENCLAVE_REPORT)?, data.take(64)?);
+        let size = data.take(2)?;
+        let auth = data.take(u16::from_le_bytes(size.try_into().ok()?).into())?;
+        let chain = data.data(PEM_CHAIN)?;
+        (all.0.is_empty() && data.0.is_empty()).then_some(Self {
+            signature,
+            key,
+            report,
+            report_signature,
+            auth,
+            chain,
+        })
+    }
 }
 
 impl<'a> Quote<'a> {
@@ -94,7 +126,10 @@ impl<'a> Quote<'a> {
         let size = u32::from_le_bytes(at(bytes, end).ok_or_else(short)?) as usize;
         let from = end + 4;
         let until = from.checked_add(size).ok_or_else(short)?;
-        let signature = bytes.get(from..until).ok_or_else(short)?;
+        let signature =
+            Signatures::parse(bytes.get(from..until).ok_or_else(short)?).ok_or_else(|| {
+                wrong("its signatures and certificates are not laid out as Intel has them")
+            })?;
         Ok(Self {
             bytes: &bytes[..until],
             version,
@@ -156,23 +191,14 @@ impl<'a> Quote<'a> {
     /// The first that does not fit.
     pub fn consistent(&self) -> Result<(), QuoteError> {
         let wrong = |what: &str| QuoteError(what.to_owned());
-        let short = || wrong("its signature part is cut short");
-        let mut rest = Rest(self.signature);
-        let signature = rest.take(64).ok_or_else(short)?;
-        let key = rest.take(64).ok_or_else(short)?;
-        let data = rest
-            .data(QE_REPORT)
-            .ok_or_else(|| wrong("it carries no QE report"))?;
-        let mut rest = Rest(data);
-        let report = rest.take(ENCLAVE_REPORT).ok_or_else(short)?;
-        let report_signature = rest.take(64).ok_or_else(short)?;
-        let auth = rest
-            .take(2)
-            .and_then(|n| rest.take(u16::from_le_bytes([n[0], n[1]]).into()))
-            .ok_or_else(short)?;
-        let chain = rest
-            .data(PEM_CHAIN)
-            .ok_or_else(|| wrong("it carries no chain of certificates"))?;
+        let Signatures {
+            signature,
+            key,
+            report,
+            report_signature,
+            auth,
+            chain,
+        } = self.signature;
         let point = [&[4][..], key].concat();
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point)
             .verify(self.signed, signature)
@@ -189,6 +215,14 @@ impl<'a> Quote<'a> {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pck)
             .verify(report, report_signature)
             .map_err(|_| wrong("its PCK certificate's key did not sign its QE report"))
+    }
+}
+
+impl Quote<'_> {
+    /// The certificate at the root of the chain that it carries, in DER. What it leads to is for `dcap`.
+    pub(super) fn root(&self) -> Option<Vec<u8>> {
+        let all = pem::parse_many(self.signature.chain).ok()?;
+        all.into_iter().next_back().map(pem::Pem::into_contents)
     }
 }
 

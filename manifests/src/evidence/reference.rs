@@ -1,50 +1,23 @@
-//! Reference values: measurements and contents that somebody vouches for (RATS; the paper's golden values). Signed in DSSE envelopes, pinned outside
-//! the data. Says whether a quote or a content is among them, not what follows from it.
+//! Reference values: measurements and contents that somebody vouches for (RATS; the paper's golden values). Says whether a quote or a content is
+//! among them; not who signed them (`signed`), where they lie (`pinned`), or what follows from it.
 
-use std::fs;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+mod pinned;
+mod signed;
 
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _};
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
-use super::binding::spki_digest;
 use super::event::Rtmr;
 use super::quote::Quote;
-use crate::bytes::{base64, unbase64};
 use crate::digest::{Blake3, Digests, Sha256, hex, unhex};
-use crate::durable::{make_dir, write_durably};
 
-/// Where root pins reference values for everybody on the machine.
-pub const SYSTEM_DIR: &str = "/etc/atlas/reference";
-/// DSSE's `payloadType`.
-pub const PAYLOAD_TYPE: &str = "application/vnd.atlas.reference+json";
-/// No document is larger, in bytes.
-const MAX_FILE: u64 = 16 << 20;
+pub use pinned::{Removed, SYSTEM_DIR, add, default_dirs, remove, user_dir};
+pub use signed::{PAYLOAD_TYPE, ReferenceError, ReferenceSigner, read, signer};
+pub(super) use signed::{read_limited, unfit};
+
 /// The registers that must all be given for a verdict of affirming.
 const MANDATORY: [&str; 5] = ["mrtd", "rtmr0", "rtmr1", "rtmr2", "mrconfigid"];
-
-/// Why reference values cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ReferenceError {
-    /// Reading or writing failed.
-    #[error("{path:?}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Not what it should be.
-    #[error("{path:?}: {what}")]
-    Unfit {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong, and what to do.
-        what: String,
-    },
-}
 
 /// What somebody vouches for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,31 +151,6 @@ impl Artifact {
             && self.blake3.is_none_or(|d| d == content.blake3)
     }
 }
-
-#[derive(Serialize, Deserialize)]
-struct Envelope {
-    #[serde(rename = "payloadType")]
-    payload_type: String,
-    payload: String,
-    signatures: Vec<EnvelopeSignature>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct EnvelopeSignature {
-    keyid: String,
-    sig: String,
-}
-
-/// DSSE's pre-authentication encoding.
-fn pae(payload: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "DSSEv1 {} {PAYLOAD_TYPE} {} ",
-        PAYLOAD_TYPE.len(),
-        payload.len()
-    );
-    [head.as_bytes(), payload].concat()
-}
-
 impl Document {
     /// Reads a document that nobody signed.
     ///
@@ -234,57 +182,6 @@ impl Document {
         }
         Ok(document)
     }
-
-    /// Signs it: a DSSE envelope in JSON.
-    ///
-    /// # Errors
-    /// When `key_pem` is not an Ed25519 key in PKCS #8 PEM.
-    pub fn sign(&self, key_pem: &str) -> Result<String, String> {
-        let key = SigningKey::from_pkcs8_pem(key_pem)
-            .map_err(|_| "not an Ed25519 key in PKCS #8 PEM: make one with openssl genpkey -algorithm ed25519".to_owned())?;
-        let payload = serde_json::to_vec(self).map_err(|e| e.to_string())?;
-        let envelope = Envelope {
-            payload_type: PAYLOAD_TYPE.to_owned(),
-            payload: base64(&payload),
-            signatures: vec![EnvelopeSignature {
-                keyid: spki_digest(&key.verifying_key().to_bytes()).hex(),
-                sig: base64(&key.sign(&pae(&payload)).to_bytes()),
-            }],
-        };
-        serde_json::to_string_pretty(&envelope).map_err(|e| e.to_string())
-    }
-}
-
-/// Who signs reference values: an Ed25519 public key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReferenceSigner {
-    key: VerifyingKey,
-}
-
-impl ReferenceSigner {
-    /// Reads a SubjectPublicKeyInfo in PEM, or the certificate of an Atlas authority.
-    ///
-    /// # Errors
-    /// What it is not, in one line.
-    pub fn from_pem(text: &str) -> Result<Self, String> {
-        let what = "not an Ed25519 public key, nor a certificate with one, in PEM";
-        if let Ok(key) = VerifyingKey::from_public_key_pem(text) {
-            return Ok(Self { key });
-        }
-        let pem = pem::parse(text).map_err(|_| what.to_owned())?;
-        let (_, cert) =
-            x509_parser::parse_x509_certificate(pem.contents()).map_err(|_| what.to_owned())?;
-        let bytes = &cert.public_key().subject_public_key.data;
-        let key = <[u8; 32]>::try_from(&**bytes)
-            .ok()
-            .and_then(|b| VerifyingKey::from_bytes(&b).ok());
-        key.map(|key| Self { key }).ok_or_else(|| what.to_owned())
-    }
-
-    /// SHA-256 of its SubjectPublicKeyInfo: DSSE's `keyid`.
-    pub fn id(&self) -> Sha256 {
-        spki_digest(&self.key.to_bytes())
-    }
 }
 
 /// A document with what is known of who vouches.
@@ -292,6 +189,8 @@ impl ReferenceSigner {
 pub struct Vouched {
     /// What is vouched for.
     pub document: Document,
+    /// SHA-256 of the file's bytes: what it is known by.
+    pub fingerprint: Sha256,
     /// Who signed it; `None`: nobody, it was pinned as it is.
     pub signer: Option<Sha256>,
     /// Where it was read.
@@ -317,93 +216,7 @@ pub enum Match {
     /// The nearest one, and what differs from it.
     Differs(String, Vec<&'static str>),
 }
-
-/// Reads one file: an envelope, whose signature must be by one of `signers`, or (with `unsigned`) a bare document.
-///
-/// # Errors
-/// Not readable, not a document, or not signed by anybody known.
-pub fn read(
-    file: &Path,
-    signers: &[ReferenceSigner],
-    unsigned: bool,
-) -> Result<Vouched, ReferenceError> {
-    let unfit = |what: String| ReferenceError::Unfit {
-        path: file.to_owned(),
-        what,
-    };
-    let bytes = read_limited(file)?;
-    let Ok(envelope) = serde_json::from_slice::<Envelope>(&bytes) else {
-        let document = Document::parse(&bytes).map_err(unfit)?;
-        if !unsigned {
-            return Err(unfit(
-                "nobody signed it: sign it with atlasctl reference sign, or add it with --unsigned"
-                    .to_owned(),
-            ));
-        }
-        return Ok(Vouched {
-            document,
-            signer: None,
-            file: file.to_owned(),
-        });
-    };
-    if envelope.payload_type != PAYLOAD_TYPE {
-        return Err(unfit(format!("its payload is not {PAYLOAD_TYPE}")));
-    }
-    let payload =
-        unbase64(&envelope.payload).ok_or_else(|| unfit("its payload is not base64".to_owned()))?;
-    let message = pae(&payload);
-    // The key id is only a hint, and not signed: every signer is tried.
-    let signed = envelope.signatures.iter().find_map(|s| {
-        let signature = Signature::from_slice(&unbase64(&s.sig)?).ok()?;
-        let good = |k: &&ReferenceSigner| k.key.verify_strict(&message, &signature).is_ok();
-        signers.iter().find(good).map(ReferenceSigner::id)
-    });
-    let signer = signed.ok_or_else(|| {
-        unfit(
-            "no signature of a known signer: give its public key with --signer when it is added"
-                .to_owned(),
-        )
-    })?;
-    let document = Document::parse(&payload).map_err(unfit)?;
-    Ok(Vouched {
-        document,
-        signer: Some(signer),
-        file: file.to_owned(),
-    })
-}
-
 impl References {
-    /// Reads what is pinned in the directories (`*.json`, with `signers/*.pem`), and the files given with their signers. A file that
-    /// cannot be used is an error, so that a verdict never rests on less than the person believes.
-    ///
-    /// # Errors
-    /// The first file that cannot be used.
-    pub fn load(
-        dirs: &[PathBuf],
-        files: &[PathBuf],
-        signers: &[PathBuf],
-    ) -> Result<Self, ReferenceError> {
-        let mut all = Self::default();
-        let mut known = Vec::new();
-        for file in signers {
-            known.push(signer(file)?);
-        }
-        for dir in dirs {
-            let mut here = known.clone();
-            for file in listed(&dir.join("signers"), "pem")? {
-                here.push(signer(&file)?);
-            }
-            for file in listed(dir, "json")? {
-                // Being here is being pinned. A policy that names signers wants more.
-                all.documents.push(read(&file, &here, signers.is_empty())?);
-            }
-        }
-        for file in files {
-            all.documents.push(read(file, &known, signers.is_empty())?);
-        }
-        Ok(all)
-    }
-
     /// How these registers compare with what is vouched for.
     pub fn compare(&self, found: &Measurements) -> Match {
         let mut nearest: Option<(String, Vec<&'static str>)> = None;
@@ -443,98 +256,6 @@ impl References {
     }
 }
 
-/// Reads a signer's public key.
-///
-/// # Errors
-/// Not readable, or no such key.
-pub fn signer(file: &Path) -> Result<ReferenceSigner, ReferenceError> {
-    let bytes = read_limited(file)?;
-    let text = String::from_utf8_lossy(&bytes);
-    ReferenceSigner::from_pem(&text).map_err(|what| ReferenceError::Unfit {
-        path: file.to_owned(),
-        what,
-    })
-}
-
-/// Pins a file in a directory, under the digest of its bytes, and with it the signer's key. Durable when it returns.
-///
-/// # Errors
-/// When the file cannot be used, or the directory cannot be written.
-pub fn add(
-    dir: &Path,
-    file: &Path,
-    signer_file: Option<&Path>,
-    unsigned: bool,
-) -> Result<Vouched, ReferenceError> {
-    let mut signers = Vec::new();
-    for pinned in listed(&dir.join("signers"), "pem")? {
-        signers.push(signer(&pinned)?);
-    }
-    let given = match signer_file {
-        Some(path) => Some((signer(path)?, read_limited(path)?)),
-        None => None,
-    };
-    signers.extend(given.iter().map(|(s, _)| s.clone()));
-    let mut vouched = read(file, &signers, unsigned)?;
-    let bytes = read_limited(file)?;
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ReferenceError::Io { path, source }
-    };
-    if let Some((key, pem)) = given.filter(|(s, _)| Some(s.id()) == vouched.signer) {
-        let place = dir.join("signers");
-        make_dir(&place, 0o755).map_err(io(&place))?;
-        let to = place.join(format!("{}.pem", key.id().hex()));
-        write_durably(&to, &pem, 0o644).map_err(io(&to))?;
-    }
-    make_dir(dir, 0o755).map_err(io(dir))?;
-    let to = dir.join(format!("{}.json", Sha256::of(&bytes).hex()));
-    write_durably(&to, &bytes, 0o644).map_err(io(&to))?;
-    vouched.file = to;
-    Ok(vouched)
-}
-
-fn listed(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, ReferenceError> {
-    let io = |source| ReferenceError::Io {
-        path: dir.to_owned(),
-        source,
-    };
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(io(e)),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(io)?.path();
-        if path.extension().is_some_and(|e| e == extension) {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn read_limited(file: &Path) -> Result<Vec<u8>, ReferenceError> {
-    let io = |source| ReferenceError::Io {
-        path: file.to_owned(),
-        source,
-    };
-    let mut bytes = Vec::new();
-    let opened = fs::File::open(file).map_err(io)?;
-    opened
-        .take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(ReferenceError::Unfit {
-            path: file.to_owned(),
-            what: format!("longer than {MAX_FILE} bytes"),
-        });
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -543,7 +264,7 @@ mod tests {
         Some(Register(Rtmr([byte; 48])))
     }
 
-    fn found() -> Measurements {
+    pub(super) fn found() -> Measurements {
         Measurements {
             mrtd: register(1),
             rtmr0: register(2),
@@ -555,7 +276,7 @@ mod tests {
         }
     }
 
-    fn references(measurements: Vec<Measurements>) -> References {
+    pub(super) fn references(measurements: Vec<Measurements>) -> References {
         References {
             documents: vec![Vouched {
                 document: Document {
@@ -565,6 +286,7 @@ mod tests {
                     measurements,
                     artifacts: Vec::new(),
                 },
+                fingerprint: Sha256([0; 32]),
                 signer: None,
                 file: PathBuf::new(),
             }],
@@ -603,53 +325,6 @@ mod tests {
     }
 
     #[test]
-    fn values_signed_by_a_stranger_or_changed_since_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let key = |seed: u8| {
-            use ed25519_dalek::pkcs8::EncodePrivateKey as _;
-            use ed25519_dalek::pkcs8::spki::EncodePublicKey as _;
-            let key = SigningKey::from_bytes(&[seed; 32]);
-            (
-                key.to_pkcs8_pem(Default::default()).unwrap().to_string(),
-                key.verifying_key()
-                    .to_public_key_pem(Default::default())
-                    .unwrap(),
-            )
-        };
-        let (mine, public) = key(1);
-        let (_, stranger) = key(2);
-        let document = references(vec![found()]).documents.remove(0).document;
-        let signed = document.sign(&mine).unwrap();
-        let file = dir.path().join("r.json");
-        fs::write(&file, &signed).unwrap();
-        let signer = ReferenceSigner::from_pem(&public).unwrap();
-        let other = ReferenceSigner::from_pem(&stranger).unwrap();
-        let got = read(&file, &[other.clone(), signer.clone()], false).unwrap();
-        assert_eq!(
-            (got.document, got.signer),
-            (document.clone(), Some(signer.id()))
-        );
-        // Also where bare documents would do: a signature that nobody knows does not make it one.
-        assert!(read(&file, &[other], true).is_err());
-        let mut envelope: serde_json::Value = serde_json::from_str(&signed).unwrap();
-        let changed = Document {
-            name: "other".to_owned(),
-            ..document.clone()
-        };
-        envelope["payload"] = base64(&serde_json::to_vec(&changed).unwrap()).into();
-        fs::write(&file, envelope.to_string()).unwrap();
-        assert!(read(&file, &[signer], true).is_err());
-        fs::write(&file, serde_json::to_string(&document).unwrap()).unwrap();
-        assert!(
-            read(&file, &[], false)
-                .unwrap_err()
-                .to_string()
-                .contains("--unsigned")
-        );
-        assert!(read(&file, &[], true).is_ok());
-    }
-
-    #[test]
     fn values_that_would_fit_everything_are_refused() {
         for bad in [
             r#"{"v":1,"name":"x"}"#,
@@ -660,36 +335,5 @@ mod tests {
         ] {
             assert!(Document::parse(bad.as_bytes()).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn what_is_pinned_is_found_again_with_its_signer() {
-        use ed25519_dalek::pkcs8::EncodePrivateKey as _;
-        use ed25519_dalek::pkcs8::spki::EncodePublicKey as _;
-        let dir = tempfile::tempdir().unwrap();
-        let pins = dir.path().join("reference");
-        let key = SigningKey::from_bytes(&[3; 32]);
-        let pem = key.to_pkcs8_pem(Default::default()).unwrap();
-        let (file, public) = (dir.path().join("r.json"), dir.path().join("k.pub"));
-        let document = references(vec![found()]).documents.remove(0).document;
-        fs::write(&file, document.sign(&pem).unwrap()).unwrap();
-        fs::write(
-            &public,
-            key.verifying_key()
-                .to_public_key_pem(Default::default())
-                .unwrap(),
-        )
-        .unwrap();
-        assert!(add(&pins, &file, None, false).is_err());
-        assert!(!pins.exists(), "nothing was changed");
-        add(&pins, &file, Some(&public), false).unwrap();
-        add(&pins, &file, None, false).unwrap();
-        let all = References::load(&[pins], &[], &[]).unwrap();
-        assert_eq!(all.documents.len(), 1);
-        assert_eq!(
-            all.documents[0].signer,
-            Some(spki_digest(&key.verifying_key().to_bytes()))
-        );
-        assert!(matches!(all.compare(&found()), Match::Full(_)));
     }
 }

@@ -315,20 +315,13 @@ fn row_33_an_ancestors_evidence_speaks_for_the_file() {
         Code::Ancestor,
         "evidence is refused: measurements",
     );
-    let house = House {
-        lab: Lab {
-            references: Lab::new().references,
-            ..house.lab
-        },
-        ..house
-    };
+    house.lab.references = Lab::new().references;
     house
         .shelf
         .0
         .borrow_mut()
         .retain(|(kind, _), _| kind != "Evidence");
     assert_eq!(house.verify(&child).code, Code::Ok);
-    let mut house = house;
     house.lab.policy.evidence.require = Require::Lineage;
     assert_eq!(house.verify(&child).code, Code::Evidence);
 }

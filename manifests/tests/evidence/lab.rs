@@ -1,5 +1,6 @@
 //! A simulated trust domain with an honest attester in it, and a verifier. Tests spoil one thing each.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -43,6 +44,7 @@ pub(crate) struct Lab {
     /// The verifier knows the simulator's root.
     pub(crate) root: bool,
     pub(crate) earlier: BTreeMap<Sha256, Evidence>,
+    signed: RefCell<Option<(String, String)>>,
 }
 
 pub(crate) fn start(binding: &Binding) -> Event {
@@ -98,6 +100,7 @@ impl Lab {
             root: true,
             td,
             earlier: BTreeMap::new(),
+            signed: RefCell::default(),
         };
         lab.policy.simulated.allow = true;
         let quote = lab.quote(&[0; 64]);
@@ -143,12 +146,22 @@ impl Lab {
         }
     }
 
+    /// Signed once: ECDSA gives other bytes each time.
     pub(crate) fn collateral(&self) -> String {
-        self.world.collateral(&self.spec).unwrap()
+        let mut signed = self.signed.borrow_mut();
+        match &*signed {
+            Some((spec, json)) if *spec == format!("{:?}", self.spec) => json.clone(),
+            _ => {
+                let json = self.world.collateral(&self.spec).unwrap();
+                *signed = Some((format!("{:?}", self.spec), json.clone()));
+                json
+            }
+        }
     }
 
     pub(crate) fn appraiser(&self) -> Appraiser {
         let documents = self.references.iter().map(|m| Vouched {
+            fingerprint: Sha256([0; 32]),
             document: Document {
                 v: 1,
                 name: "image 1".to_owned(),

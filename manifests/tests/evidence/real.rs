@@ -32,7 +32,8 @@ fn appraise(quote: &str, collateral: &str, now: u64) -> Appraisal {
     evidence.quote = sample(quote);
     if quote.ends_with(".hex") {
         let text = String::from_utf8(evidence.quote).unwrap();
-        evidence.quote = atlas_manifests::digest::unhex(&text.trim().to_lowercase()).unwrap();
+        let digits = text.trim().trim_start_matches("0x").to_lowercase();
+        evidence.quote = atlas_manifests::digest::unhex(&digits).unwrap();
     }
     evidence.ccel = None;
     let appraiser = Appraiser {

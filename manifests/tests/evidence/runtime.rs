@@ -88,9 +88,7 @@ fn row_17_a_log_that_is_reordered_dropped_doubled_or_added_to_does_not_replay() 
 fn row_17_an_instance_that_tells_its_own_story_differently_is_refused() {
     let spoil: [(&str, fn(&mut Vec<Entry>)); 6] = [
         ("where number 1 belongs", |e| e[1] = seal(2)),
-        ("where number 3 belongs", |e| {
-            drop(e.pop().map(|_| e.push(seal(2))))
-        }),
+        ("where number 3 belongs", |e| e[4] = seal(2)),
         ("start is not in", |e| {
             e.retain(|x| matches!(x, Entry::Digest(_)))
         }),
