@@ -58,7 +58,7 @@ pub(crate) fn appraiser(args: &EvidenceArgs) -> Result<Appraiser, Failure> {
         policy.simulated.root = Some(root.clone());
     }
     policy.simulated.allow |= args.allow_simulated;
-    let files = policy
+    let named = policy
         .files(&reference::default_dirs())
         .map_err(|e| Failure::error(e.to_string()))?;
     let mut collateral = Vec::new();
@@ -76,8 +76,8 @@ pub(crate) fn appraiser(args: &EvidenceArgs) -> Result<Appraiser, Failure> {
         .map_or(0, |d| d.as_secs());
     Ok(Appraiser {
         policy,
-        references: files.references,
-        simulated_root: files.simulated_root,
+        references: named.references,
+        simulated_root: named.simulated_root,
         collateral,
         clock: Clock(now),
     })
