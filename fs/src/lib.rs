@@ -1,6 +1,7 @@
 //! The provenance filesystem: sees what a job reads and writes, decides what it means, has it sealed.
 
 pub mod assemble;
+pub mod attest;
 mod background;
 pub mod caller;
 pub mod command;

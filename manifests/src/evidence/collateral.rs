@@ -103,3 +103,8 @@ pub(super) fn seconds(time: &str) -> Option<u64> {
     let time: jiff::Timestamp = time.parse().ok()?;
     time.as_second().try_into().ok()
 }
+
+/// The kind of platform that a quote comes from, as `Collateral::fmspc` has it; `None` when its certificates cannot be read.
+pub fn fmspc_of(quote: &[u8]) -> Option<String> {
+    super::dcap::fmspc(quote)
+}
