@@ -26,6 +26,9 @@ pub const DEFAULT_DIR: &str = "/run/atlas/tdx";
 /// Another daemon may hold the log while it waits for a quote.
 const LOCK_WAIT: Duration = Duration::from_secs(180);
 
+/// Who waits looks again so often: seldom enough to cost nothing, often enough to get its turn between two who are busy.
+const LOCK_PAUSE: Duration = Duration::from_millis(4);
+
 /// Why the event log failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
@@ -152,9 +155,8 @@ impl EventFile {
             match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {
                     // Somebody may have removed it and made another, which others lock.
-                    let same = |a: fs::Metadata, b: fs::Metadata| {
-                        (a.dev(), a.ino()) == (b.dev(), b.ino())
-                    };
+                    let same =
+                        |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
                     let held = dir.metadata().map_err(|e| self.failed(e))?;
                     if fs::metadata(&self.dir).is_ok_and(|named| same(held, named)) {
                         return Ok(dir);
@@ -167,7 +169,7 @@ impl EventFile {
                 return Err(EventError::Busy(self.dir.clone()));
             }
             std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(50));
+            pause = (pause * 2).min(LOCK_PAUSE);
         }
     }
 
@@ -332,15 +334,6 @@ fn make_dir(dir: &Path) -> io::Result<()> {
         )));
     }
     Ok(())
-}
-
-#[cfg(test)]
-impl EventFile {
-    /// Dies after so many steps.
-    pub(super) fn dying(self, death: super::steps::Death) -> Self {
-        self.state.lock().unwrap().steps.death = Some(death);
-        self
-    }
 }
 
 #[cfg(test)]

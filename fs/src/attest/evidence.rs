@@ -63,7 +63,9 @@ pub enum AttestError {
     #[error("the evidence would be longer than {MAX_RECORD} bytes")]
     TooLong,
     /// The instance's own events are gone.
-    #[error("the event log of this boot is not the one that this daemon began in: restart the daemon")]
+    #[error(
+        "the event log of this boot is not the one that this daemon began in: restart the daemon"
+    )]
     Lost,
     /// The event log has another beginning of this instance.
     #[error("an instance of this name has begun before with other keys or another program")]
@@ -233,8 +235,7 @@ impl Attester {
             tree.push_encoded(&manifest.0);
         }
         let head = tree.head();
-        let done =
-            |b: &EventBody| matches!(b, EventBody::Seal { batch, .. } if *batch == head);
+        let done = |b: &EventBody| matches!(b, EventBody::Seal { batch, .. } if *batch == head);
         self.note(done, |total| EventBody::Seal {
             total: total + batch.len() as u64,
             batch: head.clone(),

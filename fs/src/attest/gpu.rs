@@ -81,7 +81,10 @@ fn run(words: &[OsString], nonce: &str, deadline: Duration) -> Result<Vec<u8>, S
     }
     let (bytes, status) = status.map_err(|e| match e.kind() {
         io::ErrorKind::TimedOut => {
-            format!("{name} was ended: it took more than {} s", deadline.as_secs())
+            format!(
+                "{name} was ended: it took more than {} s",
+                deadline.as_secs()
+            )
         }
         _ => format!("{name}: {e}"),
     })?;

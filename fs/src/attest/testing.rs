@@ -3,12 +3,14 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use atlas_manifests::evidence::Rtmr;
 use atlas_manifests::evidence::event::EventDigest;
-use rcgen::{CertificateParams, CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod, KeyPair};
+use rcgen::{
+    CertificateParams, CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod, KeyPair,
+};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use rustix::fs::{FlockOperation, flock};
@@ -39,12 +41,42 @@ pub(super) struct Faults {
     pub(super) stale: bool,
 }
 
+/// Signs quotes. Made once: keys take their time.
+struct Signer {
+    key: EcdsaKeyPair,
+    /// QE report, its signature, and the certificate of the key that made it.
+    endorsement: Vec<u8>,
+}
+
+static SIGNER: LazyLock<Signer> = LazyLock::new(|| {
+    let rng = SystemRandom::new();
+    let read = |document: &[u8]| {
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document, &rng).unwrap()
+    };
+    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng).unwrap();
+    let key = read(document.as_ref());
+    let pck = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::default().self_signed(&pck).unwrap();
+    let auth = [7; 32];
+    let mut hash = sha2::Sha256::new_with_prefix(&key.public_key().as_ref()[1..]);
+    hash.update(auth);
+    let mut report = vec![0; 384];
+    report[320..352].copy_from_slice(&hash.finalize());
+    let signature = read(&pck.serialize_der()).sign(&rng, &report).unwrap();
+    let pem = certificate.pem();
+    let mut endorsement = report;
+    endorsement.extend(signature.as_ref());
+    endorsement.extend((auth.len() as u16).to_le_bytes());
+    endorsement.extend(auth);
+    endorsement.extend(5u16.to_le_bytes());
+    endorsement.extend((pem.len() as u32).to_le_bytes());
+    endorsement.extend(pem.as_bytes());
+    Signer { key, endorsement }
+});
+
 /// A trust domain.
 pub(super) struct FakeTd {
     register: PathBuf,
-    attestation_key: EcdsaKeyPair,
-    /// QE report, its signature, and the certificate of the key that made it.
-    endorsement: Vec<u8>,
     pub(super) ccel: Option<Vec<u8>>,
     pub(super) faults: Mutex<Faults>,
     pub(super) quotes: Mutex<usize>,
@@ -53,33 +85,8 @@ pub(super) struct FakeTd {
 impl FakeTd {
     /// With its register in this directory, which others may share.
     pub(super) fn new(dir: &Path) -> Self {
-        let rng = SystemRandom::new();
-        let key = |document: &[u8]| {
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document, &rng).unwrap()
-        };
-        let document =
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng).unwrap();
-        let attestation_key = key(document.as_ref());
-        let pck = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::default().self_signed(&pck).unwrap();
-        let auth = [7; 32];
-        let mut hash = sha2::Sha256::new_with_prefix(&attestation_key.public_key().as_ref()[1..]);
-        hash.update(auth);
-        let mut report = vec![0; 384];
-        report[320..352].copy_from_slice(&hash.finalize());
-        let signature = key(&pck.serialize_der()).sign(&rng, &report).unwrap();
-        let pem = certificate.pem();
-        let mut endorsement = report;
-        endorsement.extend(signature.as_ref());
-        endorsement.extend((auth.len() as u16).to_le_bytes());
-        endorsement.extend(auth);
-        endorsement.extend(5u16.to_le_bytes());
-        endorsement.extend((pem.len() as u32).to_le_bytes());
-        endorsement.extend(pem.as_bytes());
         Self {
             register: dir.join("rtmr3"),
-            attestation_key,
-            endorsement,
             ccel: None,
             faults: Mutex::default(),
             quotes: Mutex::new(0),
@@ -112,23 +119,21 @@ impl FakeTd {
         self.put(self.now().extended(digest))
     }
 
-    fn sign(&self, rtmr3: Rtmr, report_data: &[u8; 64], faults: &mut Faults) -> Vec<u8> {
+    fn sign(rtmr3: Rtmr, report_data: &[u8; 64], faults: &mut Faults) -> Vec<u8> {
         let mut quote = vec![0; 48 + 584];
         quote[..8].copy_from_slice(&[4, 0, 2, 0, 0x81, 0, 0, 0]);
         quote[48 + 472..48 + 520].copy_from_slice(&rtmr3.0);
         quote[48 + 520..].copy_from_slice(report_data);
-        let signature = self
-            .attestation_key
-            .sign(&SystemRandom::new(), &quote)
-            .unwrap();
+        let signer = &*SIGNER;
+        let signature = signer.key.sign(&SystemRandom::new(), &quote).unwrap();
         if let Some(at) = faults.flipped.take() {
             quote[at] ^= 1;
         }
         let mut tail = signature.as_ref().to_vec();
-        tail.extend(&self.attestation_key.public_key().as_ref()[1..]);
+        tail.extend(&signer.key.public_key().as_ref()[1..]);
         tail.extend(6u16.to_le_bytes());
-        tail.extend((self.endorsement.len() as u32).to_le_bytes());
-        tail.extend(&self.endorsement);
+        tail.extend((signer.endorsement.len() as u32).to_le_bytes());
+        tail.extend(&signer.endorsement);
         quote.extend((tail.len() as u32).to_le_bytes());
         quote.extend(tail);
         // As clouds do.
@@ -158,7 +163,7 @@ impl Machine for FakeTd {
         } else {
             self.now()
         };
-        Ok(self.sign(rtmr3, data, faults))
+        Ok(Self::sign(rtmr3, data, faults))
     }
 
     fn rtmr3(&self) -> io::Result<Option<Rtmr>> {

@@ -436,7 +436,10 @@ pub(crate) mod tests {
     fn the_bytes_of_the_format_stay_what_they_are() {
         let b = binding();
         assert_eq!(Binding::decode(&b.encode()), Ok(b.clone()));
-        assert_eq!(b.id().hex(), "650da87a382717ff0c5d36354a2ae0dbba5f2ab1980df7e3207a4b3b1b9d25c5");
+        assert_eq!(
+            b.id().hex(),
+            "650da87a382717ff0c5d36354a2ae0dbba5f2ab1980df7e3207a4b3b1b9d25c5"
+        );
     }
 
     #[test]

@@ -390,7 +390,10 @@ mod tests {
             seq: 0,
             body: EventBody::End { total: 3 },
         };
-        assert_eq!(hex(&Rtmr::ZERO.extended(&event.digest()).0), "e6d475245099bc95aaa7e21ceb08cc2e554da5bd25f73f15e03b57ecfeb68ea81a8ee8c03fc929c0a496f017865a5880");
+        assert_eq!(
+            hex(&Rtmr::ZERO.extended(&event.digest()).0),
+            "e6d475245099bc95aaa7e21ceb08cc2e554da5bd25f73f15e03b57ecfeb68ea81a8ee8c03fc929c0a496f017865a5880"
+        );
     }
 
     proptest! {
