@@ -182,7 +182,8 @@ mod tests {
             let mut now = start;
             let mut pace = Pace::default();
             // When the manifests were sealed that have no event, and no anchor.
-            let (mut no_event, mut no_anchor): (Vec<(Instant, u64)>, Vec<(Instant, u64)>) = (vec![], vec![]);
+            let mut no_event: Vec<(Instant, u64)> = vec![];
+            let mut no_anchor: Vec<(Instant, u64)> = vec![];
             let mut last_event: Option<Instant> = None;
             for (pause, names) in steps {
                 let arrival = now + Duration::from_millis(pause);

@@ -320,7 +320,9 @@ impl Locked<'_> {
 /// Makes the directory, for us alone, and refuses one that is not.
 fn make_dir(dir: &Path) -> io::Result<()> {
     if let Some(parent) = dir.parent() {
-        fs::create_dir_all(parent)?;
+        // As `control::place` makes it: sockets of users who may not write there lie in it.
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o755).create(parent)?;
     }
     match fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),

@@ -316,7 +316,7 @@ proptest! {
 
     /// Several daemons, some with several threads, some looking in between, on one machine.
     #[test]
-    fn daemons_at_once_lose_and_reorder_nothing(counts in prop::collection::vec(1u64..25, 2..5), foreign in 0usize..4) {
+    fn daemons_at_once_lose_and_reorder_nothing(counts in prop::collection::vec(1u64..15, 2..5), foreign in 0usize..4) {
         let bench = Bench::new();
         std::thread::scope(|scope| {
             for (daemon, count) in counts.iter().enumerate() {

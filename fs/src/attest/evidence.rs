@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use atlas_manifests::digest::Sha256;
 use atlas_manifests::evidence::binding::{BindingError, MAX_NONCE};
-use atlas_manifests::evidence::ccel::{self, MAX_CCEL};
 use atlas_manifests::evidence::collateral::fmspc_of;
-use atlas_manifests::evidence::quote::Quote;
-use atlas_manifests::evidence::record::{MAX_QUOTE, MAX_RECORD};
+use atlas_manifests::evidence::record::MAX_RECORD;
 use atlas_manifests::evidence::{
     Beacon, Binding, BoundKey, EventBody, EventHead, EventLog, Evidence, KeyUse, Purpose,
 };
@@ -22,6 +20,7 @@ use atlas_manifests::set::SetTree;
 use atlas_manifests::vocabulary::Hardware;
 use jiff::Timestamp;
 
+use super::checks::{firmware_log, usable};
 use super::collateral;
 use super::events::{EventError, EventFile, Locked};
 use super::gpu::GpuSource;
@@ -103,6 +102,7 @@ pub struct Attester {
     /// GPU evidence, collected once.
     gpu: Option<Vec<u8>>,
     inner: Mutex<Inner>,
+    shelf: Mutex<Shelf>,
 }
 
 struct Inner {
@@ -110,7 +110,12 @@ struct Inner {
     next: u64,
     last: Option<Last>,
     own: Own,
-    /// Collateral that evidence of this life names.
+}
+
+/// Behind a lock of its own: a quote takes seconds, and who asks for this does not wait for it.
+#[derive(Default)]
+struct Shelf {
+    /// What evidence of this life names.
     collateral: HashMap<Sha256, Arc<[u8]>>,
     missing: Option<String>,
 }
@@ -145,13 +150,12 @@ impl Attester {
             next: 1,
             last: None,
             own: Own::new(setup.instance),
-            collateral: HashMap::new(),
-            missing: None,
         };
         let attester = Self {
             setup,
             gpu,
             inner: Mutex::new(inner),
+            shelf: Mutex::default(),
         };
         let draft = Draft {
             purpose: Purpose::Instance,
@@ -238,7 +242,7 @@ impl Attester {
         let done = |b: &EventBody| matches!(b, EventBody::Seal { batch, .. } if *batch == head);
         self.note(done, |total| EventBody::Seal {
             total: total + batch.len() as u64,
-            batch: head.clone(),
+            batch: head,
             log: None,
         })
     }
@@ -269,16 +273,20 @@ impl Attester {
 
     /// The bytes of collateral that evidence of this life names.
     pub fn collateral(&self, name: &Sha256) -> Option<Arc<[u8]>> {
-        self.lock().collateral.get(name).cloned()
+        self.shelf().collateral.get(name).cloned()
     }
 
     /// What the newest evidence lacks, in one line: collateral.
     pub fn missing(&self) -> Option<String> {
-        self.lock().missing.clone()
+        self.shelf().missing.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start(&self) -> Result<EventBody, AttestError> {
@@ -335,7 +343,7 @@ impl Attester {
             })?,
         };
         let mut evidence = made.ok_or(AttestError::Foreign)?;
-        self.add_collateral(inner, &mut evidence);
+        self.add_collateral(&mut evidence);
         if evidence.encode().len() > MAX_RECORD {
             return Err(AttestError::TooLong);
         }
@@ -410,24 +418,26 @@ impl Attester {
         Ok(events)
     }
 
-    fn add_collateral(&self, inner: &mut Inner, evidence: &mut Evidence) {
+    fn add_collateral(&self, evidence: &mut Evidence) {
         let Some(dir) = &self.setup.collateral else {
             return;
         };
         let second = Timestamp::now().as_second().try_into().unwrap_or(0);
         let fmspc = fmspc_of(&evidence.quote);
-        match collateral::pick(dir, fmspc.as_deref(), second) {
+        let picked = collateral::pick(dir, fmspc.as_deref(), second);
+        let shelf = &mut *self.shelf();
+        match picked {
             Ok(picked) => {
                 evidence.collateral = Some(picked.name);
-                inner.collateral.insert(picked.name, picked.bytes);
-                inner.missing = None;
+                shelf.collateral.insert(picked.name, picked.bytes);
+                shelf.missing = None;
             }
             Err(text) => {
                 // Once, not every minute.
-                if inner.missing.as_ref() != Some(&text) {
+                if shelf.missing.as_ref() != Some(&text) {
                     tracing::warn!("{text}");
                 }
-                inner.missing = Some(text);
+                shelf.missing = Some(text);
             }
         }
     }
@@ -464,37 +474,6 @@ fn running(own: &mut Own, log: &mut Locked<'_>) -> Result<(), AttestError> {
         return Err(AttestError::Ended);
     }
     Ok(())
-}
-
-/// What must hold of a quote before it is published, whatever made it: the host passes it on, and may have mixed up two.
-///
-/// # Errors
-/// What does not, in words.
-pub(crate) fn usable<'a>(raw: &'a [u8], wanted: &[u8; 64]) -> Result<Quote<'a>, String> {
-    let quote = Quote::parse(raw).map_err(|e| e.to_string())?;
-    if quote.bytes.len() > MAX_QUOTE {
-        return Err(format!("it is longer than {MAX_QUOTE} bytes"));
-    }
-    if quote.report_data() != *wanted {
-        return Err("it is about other bytes than were asked for".to_owned());
-    }
-    quote.consistent().map_err(|e| e.to_string())?;
-    Ok(quote)
-}
-
-/// The firmware's event log, if it is one that verifiers can read.
-fn firmware_log(machine: &dyn Machine) -> Option<Vec<u8>> {
-    let why = match machine.ccel() {
-        Ok(None) => return None,
-        Ok(Some(bytes)) if bytes.len() > MAX_CCEL => format!("it is longer than {MAX_CCEL} bytes"),
-        Ok(Some(bytes)) => match ccel::replay(&bytes) {
-            Ok(_) => return Some(bytes),
-            Err(e) => e.to_string(),
-        },
-        Err(e) => e.to_string(),
-    };
-    tracing::warn!("the firmware's event log (CCEL) is left out of the evidence: {why}");
-    None
 }
 
 /// Now, to the second, RFC 3339.

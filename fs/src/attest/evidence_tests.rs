@@ -1,4 +1,4 @@
-use atlas_manifests::evidence::quote::attribute;
+use atlas_manifests::evidence::quote::{Quote, attribute};
 use atlas_manifests::evidence::{Entry, Event, Rtmr};
 use std::path::Path;
 use tempfile::TempDir;

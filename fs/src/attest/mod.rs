@@ -1,6 +1,7 @@
 //! The attester: event log, evidence, and when to make either. Believes nothing and appraises nothing: that is `atlas_manifests::evidence`.
 
 pub mod batches;
+mod checks;
 pub mod collateral;
 pub mod events;
 pub mod evidence;
