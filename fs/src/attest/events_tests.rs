@@ -129,6 +129,26 @@ fn a_torn_last_entry_is_cut_off_and_nothing_is_lost() {
     }
 }
 
+/// No daemon leaves this: it would be finished from its write-ahead file. A hand, or a store that tears longer, could.
+#[test]
+fn what_follows_the_last_whole_entry_never_shows_behind_a_shorter_one() {
+    let bench = Bench::new();
+    two_events(&bench);
+    let daemon = bench.open();
+    let path = bench.log_dir().join("events");
+    for living in [false, true] {
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.extend(500u32.to_le_bytes());
+        bytes.extend([0; 400]);
+        fs::write(&path, &bytes).unwrap();
+        let file = if living { &daemon } else { &bench.open() };
+        file.append(&event(1, 2)).unwrap();
+        let log = bench.log();
+        assert_eq!((log.foreign(), log.base), (0, Rtmr::ZERO));
+    }
+    assert_eq!(of(&bench.log(), 1), [0, 1, 2, 2]);
+}
+
 #[test]
 fn who_finishes_a_dead_daemons_work_may_die_too() {
     for first in 0..8 {

@@ -1,6 +1,9 @@
-use atlas_manifests::evidence::quote::{Quote, attribute};
-use atlas_manifests::evidence::{Entry, Event, Rtmr};
 use std::path::Path;
+
+use atlas_manifests::evidence::appraise::{Check, Presented};
+use atlas_manifests::evidence::quote::{Quote, attribute};
+use atlas_manifests::evidence::{Appraiser, Entry, Event, Rtmr};
+use atlas_manifests::vocabulary::Tier;
 use tempfile::TempDir;
 
 use super::*;
@@ -78,6 +81,20 @@ fn sound(evidence: &Evidence) -> Binding {
     binding
 }
 
+/// What a verifier finds wrong with key binding and event log, who has these earlier ones, and how many events it counts.
+fn appraised(evidence: &Evidence, earlier: &[&Evidence]) -> (Vec<String>, Option<u64>) {
+    let appraisal = Appraiser::default().appraise(&Presented {
+        evidence,
+        earlier: &|id| earlier.iter().find(|e| e.id() == *id).map(|e| (*e).clone()),
+        collateral: None,
+        nonce: None,
+    });
+    let about = |c| c == Check::KeyBinding || c == Check::RuntimeLog;
+    let wrong = appraisal.findings.into_iter();
+    let wrong = wrong.filter(|f| about(f.check) && f.tier == Tier::Contraindicated);
+    (wrong.map(|f| f.text).collect(), appraisal.facts.events)
+}
+
 fn bodies(evidence: &Evidence) -> Vec<(u64, EventBody)> {
     let events = evidence.events.as_ref().unwrap().entries.iter();
     let decoded = events.filter_map(|e| match e {
@@ -131,6 +148,11 @@ fn evidence_goes_on_from_the_one_before_and_its_log_without_a_gap() {
     let second = attester.anchor().unwrap();
     assert_eq!(sound(&second).previous, Some(anchor.id()));
     assert_eq!(second.bound().unwrap().seq, 3);
+    let all = [&first, &anchor, &manifest];
+    for (evidence, events) in [(&first, 1), (&anchor, 4), (&manifest, 4), (&second, 5)] {
+        assert_eq!(appraised(evidence, &all), (vec![], Some(events)));
+    }
+    assert_eq!(appraised(&second, &[&first]).0.len(), 1);
     attester.end().unwrap();
     attester.end().unwrap();
     assert!(matches!(attester.anchor(), Err(AttestError::Ended)));
@@ -156,6 +178,7 @@ fn an_answer_stands_alone_and_carries_its_nonce() {
     let binding = sound(&answer);
     assert_eq!(binding.beacon, Some(Beacon::Nonce(b"nonce".to_vec())));
     assert_eq!((binding.purpose, binding.previous), (Purpose::Answer, None));
+    assert_eq!(appraised(&answer, &[]), (vec![], Some(2)));
     let log = answer.events.as_ref().unwrap();
     assert_eq!((log.from, bodies(&answer).len()), (0, 2));
     for nonce in [&[][..], &[0; 65]] {
@@ -174,6 +197,7 @@ fn what_another_mount_sealed_is_carried_by_digest_only() {
     sound(&anchor);
     let entries = &anchor.events.as_ref().unwrap().entries;
     assert!(matches!(entries[..], [Entry::Digest(_), Entry::Event(_)]));
+    assert_eq!(appraised(&anchor, &[&first]), (vec![], Some(4)));
 }
 
 #[test]

@@ -23,7 +23,7 @@ const MAGIC: &[u8; 16] = b"atlas-eventlog1\n";
 const HEADER: u64 = 16 + 32 + 48 + 32;
 /// No entry is longer, in bytes. Those that are written have less than 2 KiB: a log's origin is the longest in them.
 pub(super) const MAX_ENTRY: usize = 64 << 10;
-/// No log is read that is longer, in bytes: a million events.
+/// No log is read that is longer, in bytes: some three million events.
 const MAX_LOG: u64 = 512 << 20;
 /// A place is remembered for so many entries, so that the whole file is read once only.
 const MARK_EVERY: u64 = 256;
