@@ -7,6 +7,9 @@ use std::time::Duration;
 use atlas_manifests::id::InstanceId;
 use atlas_manifests::layout::NodeLock;
 
+use crate::attest::gpu::GpuSource;
+use crate::attest::keeper::{Settings, Wanted};
+use crate::attest::tdx::Interfaces;
 use crate::caller::RunsMode;
 use crate::control::Handler;
 use crate::descriptors::most_open;
@@ -15,7 +18,7 @@ use crate::failure::{Failure, shown};
 use crate::fuse;
 use crate::mount::checks::Ground;
 use crate::mount::{Drained, Mounted, Parts, Plan, Writer};
-use crate::options::{Io, KernelFlags, MountOptions, Runs, Titles};
+use crate::options::{self, Io, KernelFlags, MountOptions, Runs, Tdx, Titles};
 use crate::vfs::{self, IoMode, Options, Vfs};
 
 /// Who can have fewer files open than this is told so.
@@ -142,9 +145,35 @@ fn start_options(plan: Plan, vfs: &Vfs) -> Result<(StartOptions, (Ground, NodeLo
         config,
         titles_withheld: plan.options.titles == Titles::None,
         sidecars,
+        evidence: evidence(&plan.options.evidence),
         warnings,
     };
     Ok((options, (ground, plan.lock)))
+}
+
+fn evidence(said: &options::Evidence) -> Settings {
+    let usual = Interfaces::default();
+    let gpu = said.gpu_evidence.clone().map(GpuSource::File);
+    let command = said.gpu_evidence_command.as_ref();
+    Settings {
+        wanted: match said.tdx {
+            Tdx::Auto => Wanted::Auto,
+            Tdx::Require => Wanted::Require,
+            Tdx::Off => Wanted::Off,
+        },
+        interfaces: Interfaces {
+            tsm: said.tsm_root.clone().unwrap_or(usual.tsm),
+            measurements: said.mr_root.clone().unwrap_or(usual.measurements),
+            ccel: said.ccel.clone().unwrap_or(usual.ccel),
+        },
+        event_log: said.event_log.clone(),
+        collateral: said.collateral.clone(),
+        gpu: gpu.or_else(|| {
+            command.map(|c| GpuSource::Command(vec!["/bin/sh".into(), "-c".into(), c.clone()]))
+        }),
+        image: said.image.clone(),
+        explicit: said.explicit_quotes.clone(),
+    }
 }
 
 /// In inline mode each file that a job has open takes a descriptor of the daemon.

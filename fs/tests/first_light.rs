@@ -69,6 +69,10 @@ impl Mount {
                 state: dir.path().join("source/.atlas"),
                 node_state: dir.path().join("source/.atlas/nodes"),
                 in_place: false,
+                evidence: atlas_fs::attest::keeper::Settings {
+                    wanted: atlas_fs::attest::keeper::Wanted::Off,
+                    ..Default::default()
+                },
                 warnings: Vec::new(),
             },
             Arc::clone(&vfs) as Arc<_>,

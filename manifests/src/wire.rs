@@ -74,6 +74,11 @@ pub enum Ask {
         /// The label.
         label: String,
     },
+    /// Fresh evidence for a nonce. Only root and the daemon's own user may: a quote can take a second. Answer: `Bytes`.
+    Attest {
+        /// 1 to 64 bytes, in hex.
+        nonce: String,
+    },
     /// `Shelf::object`. Answer: `Bytes`.
     Object {
         /// Which kind.
@@ -213,6 +218,19 @@ pub enum Say {
     },
 }
 
+/// What a daemon has of evidence. Each piece can be fetched with `Object`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EvidenceStatus {
+    /// The instance's first, which its certificate names.
+    pub first: Sha256,
+    /// The newest anchor, or the first.
+    pub last: Sha256,
+    /// How many anchors there are.
+    pub anchors: u64,
+    /// The configuration that is bound, as text: the binding has its SHA-256.
+    pub config: String,
+}
+
 /// What `MOUNT/.atlas/status` holds and `atlasctl status` shows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
@@ -240,8 +258,11 @@ pub struct Status {
     pub io_reason: String,
     /// True when writes are refused.
     pub read_only: bool,
-    /// `none` without TDX.
+    /// What stands behind the key, as the daemon says it: `none`, `tdx`, `simulated`.
     pub hardware: String,
+    /// Its evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidenceStatus>,
     /// SHA-256 of the authority's certificate (DER).
     pub authority: Sha256,
     /// RFC 3339, UTC.

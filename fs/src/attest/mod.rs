@@ -1,6 +1,21 @@
-//! What proves where the daemon runs: the interfaces of an Intel TDX guest. Not what is proven with them, nor how a proof is checked.
+//! The attester: TDX interfaces, event log, evidence, and when to make either. Believes nothing and appraises nothing: that is `atlas_manifests::evidence`.
 
+pub mod batches;
+mod checks;
+pub mod collateral;
 pub mod detect;
+pub mod events;
+pub mod evidence;
+pub mod gpu;
+pub mod keeper;
+mod logfile;
+pub mod machine;
+mod own;
 pub mod quote;
-pub(crate) mod secrecy;
+pub mod secrecy;
+mod steps;
 pub mod tdx;
+mod wal;
+
+#[cfg(test)]
+mod testing;

@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use std::time::{Duration, Instant};
 
 use atlas_manifests::bytes::base64;
-use atlas_manifests::digest::DigestPrefix;
+use atlas_manifests::digest::{DigestPrefix, unhex};
 use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
 use atlas_manifests::shelf::{Catalogue as _, Object, Shelf as _, ShelfError};
 use atlas_manifests::wire::{Ask, Say};
@@ -80,6 +80,11 @@ impl Handler for Engine {
                 kind: Object::Private,
                 ..
             } if !view.all() => error(1, "private records are for root and the daemon's own user"),
+            Ask::Attest { .. } if !view.all() => error(
+                1,
+                "fresh evidence is for root and the daemon's own user: what there is, anybody may see",
+            ),
+            Ask::Attest { nonce } => self.attest(&nonce),
             // As if it were not here: whoever cannot read the set cannot check its members either.
             Ask::Object {
                 kind: Object::Members,
@@ -145,6 +150,27 @@ impl Handler for Engine {
             }),
         };
         say(answer)
+    }
+}
+
+impl Engine {
+    fn attest(&self, nonce: &str) -> Say {
+        let Some(keeper) = &self.keeper else {
+            let why = self.unattested.as_deref();
+            return error(
+                1,
+                why.unwrap_or("this machine has no Intel TDX: there is no evidence"),
+            );
+        };
+        let Some(nonce) = unhex(nonce) else {
+            return error(2, "a nonce is 2 to 128 lowercase hex digits");
+        };
+        match keeper.answer(&nonce) {
+            Ok(evidence) => Say::Bytes {
+                b64: Some(base64(&evidence.encode())),
+            },
+            Err(why) => error(1, why),
+        }
     }
 }
 

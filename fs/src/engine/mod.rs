@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use atlas_manifests::authority::InstanceKey;
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::id::{RunId, VersionId};
 use atlas_manifests::index::Index;
@@ -35,7 +36,7 @@ use atlas_manifests::seal::Sealer;
 use atlas_manifests::shelf::Object;
 use atlas_manifests::statement::ManifestRef;
 use atlas_manifests::store::{Item, Store};
-use atlas_manifests::vocabulary::Confined;
+use atlas_manifests::vocabulary::{Confined, Hardware};
 use dashmap::DashMap;
 
 use self::facts::FactBook;
@@ -49,6 +50,7 @@ use self::scribe::Scribe;
 use self::statement::Frame;
 use self::told::Told;
 use self::turns::Turns;
+use crate::attest::keeper::{Begun, Keeper};
 use crate::background;
 use crate::caller::{Callers, Who};
 use crate::config::LiveExclusions;
@@ -100,6 +102,10 @@ pub struct Engine {
     /// Set while seals wait for the store.
     trouble: Mutex<Option<String>>,
     registrations: Digesting,
+    /// Hardware evidence, where there is some.
+    keeper: Option<Arc<Keeper>>,
+    /// Why there is none, when a person should know.
+    unattested: Option<String>,
     /// The filesystem's count of requests by the daemon itself.
     own_requests: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
@@ -123,12 +129,15 @@ impl Engine {
         backing: Arc<dyn Backing>,
     ) -> Result<Arc<Self>, StartError> {
         let fail = |what: &str, e: &dyn std::fmt::Display| StartError(format!("{what}: {e}"));
+        let store = Arc::new(Store::open(&options.layout).writing_out(background::write_out));
+        let key = InstanceKey::generate().map_err(|e| fail("signing key", &e))?;
+        let (keeper, untold) = keeper(&options, &key, &store).map_err(StartError)?;
+        let evidence = keeper.as_ref().map(|k| k.first());
         let key = options
             .authority
-            .issue(options.instance)
+            .certify(key, options.instance, evidence)
             .map_err(|e| fail("authority", &e))?;
         let sealer = Sealer::new(key).map_err(|e| fail("signing key", &e))?;
-        let store = Arc::new(Store::open(&options.layout).writing_out(background::write_out));
         let index = Arc::new(
             recovery::index(&options.layout, options.node, &store)
                 .map_err(|e| fail("index", &e))?,
@@ -146,6 +155,7 @@ impl Engine {
         let frame = Frame {
             instance: options.instance,
             titles_withheld: options.titles_withheld,
+            hardware: keeper.as_ref().map_or(Hardware::None, |k| k.hardware()),
         };
         let (below, names) = (Arc::clone(&backing), Arc::clone(&backing));
         let programs = Programs::new(
@@ -186,6 +196,8 @@ impl Engine {
             trouble: Mutex::new(None),
             registrations: Digesting::default(),
             own_requests: OnceLock::new(),
+            keeper,
+            unattested: untold,
             options,
         });
         let weak = Arc::downgrade(&engine);
@@ -478,6 +490,10 @@ impl Engine {
                 tracing::error!("a worker panicked");
             }
         }
+        // After the last seal, which it still covers.
+        if let Some(keeper) = &self.keeper {
+            keeper.stop();
+        }
         self.settle_journal();
         if self.pending() == 0
             && let Err(e) = self.journal.finish()
@@ -491,6 +507,32 @@ impl Engine {
     fn pool(&self) -> Option<&Arc<DigestPool>> {
         self.pool.get()
     }
+}
+
+/// Makes the instance's evidence where there is hardware for it; else says why not, when a person should know.
+fn keeper(
+    options: &StartOptions,
+    key: &InstanceKey,
+    store: &Arc<Store>,
+) -> Result<(Option<Arc<Keeper>>, Option<String>), String> {
+    let config = [
+        ("config", options.config.digest().hex()),
+        ("io", options.io.clone()),
+        ("runs", format!("{:?}", options.runs).to_lowercase()),
+        ("titles-withheld", options.titles_withheld.to_string()),
+        ("in-place", options.in_place.to_string()),
+        ("read-only", options.read_only.to_string()),
+    ];
+    let begun = Keeper::begin(&options.evidence, &config, options.instance, key, store)?;
+    Ok(match begun {
+        Begun::With(keeper) => (Some(keeper), None),
+        Begun::Without(why) => {
+            if let Some(why) = &why {
+                tracing::warn!("{why}");
+            }
+            (None, why)
+        }
+    })
 }
 
 /// A lock whose holder panicked still guards consistent data here: every step is pure until its end.

@@ -12,6 +12,7 @@ use atlas_manifests::layout::Layout;
 use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
 
 use super::register::Registration;
+use crate::attest::keeper::Settings;
 use crate::caller::RunsMode;
 use crate::config::Config;
 use crate::ledger::Plan;
@@ -54,6 +55,8 @@ pub struct StartOptions {
     pub titles_withheld: bool,
     /// Write `PATH.c2pa` beside the data as well: SOURCE, opened before it was covered.
     pub sidecars: Option<OwnedFd>,
+    /// What hardware evidence is made with.
+    pub evidence: Settings,
     /// Things to tell in `status`.
     pub warnings: Vec<String>,
 }

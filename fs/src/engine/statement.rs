@@ -30,6 +30,8 @@ pub(super) struct Frame {
     pub instance: InstanceId,
     /// Titles are withheld.
     pub titles_withheld: bool,
+    /// What stands behind its key.
+    pub hardware: Hardware,
 }
 
 /// The statement for a plan, with what its withheld fields open to.
@@ -97,7 +99,7 @@ pub(super) fn state(
         withheld,
         config,
         instance: frame.instance,
-        hardware: Hardware::None,
+        hardware: frame.hardware,
         evidence: None,
     };
     Ok(Some(Worded { statement, fields }))
@@ -172,7 +174,7 @@ pub(super) fn registered(
         withheld,
         config,
         instance: frame.instance,
-        hardware: Hardware::None,
+        hardware: frame.hardware,
         evidence: None,
     };
     Ok(Worded { statement, fields })

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::vocabulary::Hardware;
-use atlas_manifests::wire::Status;
+use atlas_manifests::wire::{EvidenceStatus, Status};
 
 use super::{Engine, lock};
 
@@ -24,6 +24,10 @@ impl Engine {
                 "{gone} requests came from processes that were gone before they could be looked at"
             ));
         }
+        warnings.extend(self.unattested.clone());
+        let standing = self.keeper.as_ref().map(|k| k.standing());
+        warnings.extend(standing.iter().flat_map(|s| s.troubles.clone()));
+        let hardware = standing.as_ref().map_or(Hardware::None, |s| s.hardware);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -37,7 +41,13 @@ impl Engine {
             io: o.io.clone(),
             io_reason: o.io_reason.clone(),
             read_only: o.read_only,
-            hardware: Hardware::None.as_str().to_owned(),
+            hardware: hardware.as_str().to_owned(),
+            evidence: standing.map(|s| EvidenceStatus {
+                first: s.first,
+                last: s.last,
+                anchors: s.anchors,
+                config: s.config,
+            }),
             authority: o.authority.fingerprint(),
             mounted_at: self.mounted_at.clone(),
             open: counts.open,

@@ -143,8 +143,58 @@ pub struct MountOptions {
     pub log_file: Option<PathBuf>,
     /// Mount although callers' pids cannot be seen.
     pub any_pid_namespace: bool,
+    /// Hardware evidence.
+    pub evidence: Evidence,
     /// Switches of mount(2).
     pub kernel: KernelFlags,
+}
+
+/// Whether there is to be hardware evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Tdx {
+    /// Where there is Intel TDX; else every verdict says `hardware: none`.
+    #[default]
+    Auto,
+    /// Without it there is no mount.
+    Require,
+    /// Never.
+    Off,
+}
+
+/// How hardware evidence is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Evidence")]
+pub struct Evidence {
+    /// Prove with Intel TDX where the key was born: where there is TDX, always (or do not mount), or never
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub tdx: Tdx,
+    /// Keep Intel's collateral of this platform (*.json in this directory) with the evidence; it is never fetched
+    #[arg(long, value_name = "DIR")]
+    pub collateral: Option<PathBuf>,
+    /// Bind this file with a GPU's evidence
+    #[arg(long, value_name = "FILE", conflicts_with = "gpu_evidence_command")]
+    pub gpu_evidence: Option<PathBuf>,
+    /// Bind what this command (of sh) writes; it finds what the GPU may sign in ATLAS_GPU_NONCE
+    #[arg(long, value_name = "COMMAND")]
+    pub gpu_evidence_command: Option<OsString>,
+    /// Give files like this (as in .gitignore) a quote of their own, which takes up to a second each; may be given several times
+    #[arg(long, value_name = "PATTERN", action = ArgAction::Append)]
+    pub explicit_quotes: Vec<String>,
+    /// What was booted, as the evidence is to call it
+    #[arg(long, value_name = "TEXT")]
+    pub image: Option<String>,
+    /// The kernel's configfs-tsm, when it is elsewhere (bound as part of the configuration)
+    #[arg(long, value_name = "DIR")]
+    pub tsm_root: Option<PathBuf>,
+    /// The kernel's TDX measurements, when they are elsewhere (bound as part of the configuration)
+    #[arg(long, value_name = "DIR")]
+    pub mr_root: Option<PathBuf>,
+    /// The firmware's event log, when it is elsewhere (bound as part of the configuration)
+    #[arg(long, value_name = "FILE")]
+    pub ccel: Option<PathBuf>,
+    /// The event log that explains RTMR3, for all daemons of this machine [default: /run/atlas/tdx]
+    #[arg(long, value_name = "DIR")]
+    pub event_log: Option<PathBuf>,
 }
 
 /// Where state and authority lie, when not at their usual places.
@@ -257,6 +307,8 @@ struct MountArgs {
     any_pid_namespace: bool,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    evidence: Evidence,
     #[arg(long, value_enum, hide = true, action = ArgAction::Append)]
     kernel_flag: Vec<Flag>,
 }
@@ -353,6 +405,7 @@ impl MountArgs {
             log_level: self.log_level,
             log_file: self.log_file,
             any_pid_namespace: self.any_pid_namespace,
+            evidence: self.evidence,
             kernel,
         })
     }

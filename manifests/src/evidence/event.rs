@@ -297,13 +297,12 @@ impl Entry {
         }
     }
 
-    /// Without what concerns only another instance.
+    /// Without what concerns only another instance. What cannot be read is of another: a newer daemon writes into the same log.
     #[must_use]
     pub fn seen_by(&self, instance: InstanceId) -> Self {
+        let own = |event: &[u8]| Event::decode(event).is_ok_and(|e| e.instance == instance);
         match self {
-            Self::Event(event) if Event::decode(event).is_ok_and(|e| e.instance != instance) => {
-                Self::Digest(digest(event))
-            }
+            Self::Event(event) if !own(event) => Self::Digest(digest(event)),
             other => other.clone(),
         }
     }
@@ -435,6 +434,11 @@ mod tests {
             }
             let seen = EventLog { entries, ..whole.clone() };
             prop_assert_eq!(seen.head(), whole.head());
+        }
+
+        #[test]
+        fn an_event_that_cannot_be_read_is_carried_by_digest(event in any_event(), bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            prop_assert_eq!(Entry::Event(bytes.clone()).seen_by(event.instance), Entry::Digest(digest(&bytes)));
         }
 
         #[test]

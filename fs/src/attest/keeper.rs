@@ -1,0 +1,462 @@
+//! The attester at work in a mount: begins before the first seal, follows what is sealed on a thread of its own, ends in order. Off every hot
+//! path: no request and no seal waits for it, but those of files that were to have a quote of their own.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use atlas_manifests::authority::InstanceKey;
+use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::digest::Sha256;
+use atlas_manifests::evidence::event::EventDigest;
+use atlas_manifests::evidence::{BoundKey, Evidence, KeyUse, Rtmr};
+use atlas_manifests::id::InstanceId;
+use atlas_manifests::store::{Item, Store, StoreError};
+use atlas_manifests::vocabulary::Hardware;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+use super::batches::{Due, Pace};
+use super::detect;
+use super::events::{DEFAULT_DIR, EventFile};
+use super::evidence::{AttestError, Attester, Setup};
+use super::gpu::GpuSource;
+use super::machine::Machine;
+use super::tdx::{Interfaces, Presence};
+
+/// A thread without anything due looks again after so long.
+const IDLE: Duration = Duration::from_secs(3600);
+/// What is due at the end is tried so often.
+const LAST_TRIES: u32 = 3;
+
+/// Whether there is to be evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    /// Where there is TDX.
+    #[default]
+    Auto,
+    /// Without it there is no mount.
+    Require,
+    /// Never.
+    Off,
+}
+
+/// What evidence is made with.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Whether.
+    pub wanted: Wanted,
+    /// Where the kernel's interfaces lie.
+    pub interfaces: Interfaces,
+    /// The directory of the event log; `events::DEFAULT_DIR` when it is not told.
+    pub event_log: Option<PathBuf>,
+    /// A directory with Intel's collateral.
+    pub collateral: Option<PathBuf>,
+    /// Where GPU evidence comes from.
+    pub gpu: Option<GpuSource>,
+    /// What was booted, as the operator calls it.
+    pub image: Option<String>,
+    /// Files that get a quote of their own, as patterns of `.gitignore`.
+    pub explicit: Vec<String>,
+}
+
+/// How the attester began.
+pub enum Begun {
+    /// There is no evidence: why, when a person should know.
+    Without(Option<String>),
+    /// There is.
+    With(Arc<Keeper>),
+}
+
+/// Keeps the evidence of one instance.
+pub struct Keeper {
+    attester: Attester,
+    store: Arc<Store>,
+    first: Sha256,
+    config: String,
+    explicit: Gitignore,
+    state: Mutex<State>,
+    wake: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Signs checkpoints, once there is a log: bound from the beginning.
+    _log_key: InstanceKey,
+}
+
+struct State {
+    pace: Pace,
+    waiting: Vec<Sha256>,
+    /// Those whose event is being written.
+    batch: Vec<Sha256>,
+    last: Sha256,
+    anchors: u64,
+    trouble: Option<String>,
+    stopping: bool,
+}
+
+/// What a person asks of it.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// What stands behind the keys, as far as the daemon can say.
+    pub hardware: Hardware,
+    /// The instance's evidence.
+    pub first: Sha256,
+    /// The newest anchor, or the first evidence.
+    pub last: Sha256,
+    /// How many anchors there are.
+    pub anchors: u64,
+    /// The configuration that is bound, as text: its SHA-256 is in the binding.
+    pub config: String,
+    /// What does not work, one line each.
+    pub troubles: Vec<String>,
+}
+
+impl Keeper {
+    /// Looks for TDX, and makes the instance's evidence where there is some. May take as long as a quote does.
+    ///
+    /// # Errors
+    /// Only where evidence is required: why there is none, in one line.
+    pub fn begin(
+        settings: &Settings,
+        config: &[(&str, String)],
+        instance: InstanceId,
+        seal_key: &InstanceKey,
+        store: &Arc<Store>,
+    ) -> Result<Begun, String> {
+        if settings.wanted == Wanted::Off {
+            return Ok(Begun::Without(None));
+        }
+        let without = |why: Option<String>| match (settings.wanted, why) {
+            (Wanted::Require, why) => Err(format!(
+                "hardware evidence is required, and there is none: {}; mount with --tdx off to go without it",
+                why.unwrap_or_else(|| "this is no TDX guest".to_owned())
+            )),
+            (_, why) => Ok(Begun::Without(
+                why.map(|w| format!("there is no hardware evidence: {w}")),
+            )),
+        };
+        match settings.interfaces.present() {
+            Ok(Presence::Tdx) => {}
+            Ok(Presence::Other(name)) => {
+                return without(Some(format!("{name} is not Intel TDX")));
+            }
+            Ok(Presence::Absent) if detect::in_td() => {
+                let why = "this is a TDX guest, and its kernel shows no configfs-tsm: load tdx_guest, mount configfs, and mount again";
+                return without(Some(why.to_owned()));
+            }
+            Ok(Presence::Absent) => return without(None),
+            Err(e) => return without(Some(e.to_string())),
+        }
+        match Self::with(settings, config, instance, seal_key, store) {
+            Ok(keeper) => Ok(Begun::With(keeper)),
+            Err(why) => without(Some(why)),
+        }
+    }
+
+    fn with(
+        settings: &Settings,
+        config: &[(&str, String)],
+        instance: InstanceId,
+        seal_key: &InstanceKey,
+        store: &Arc<Store>,
+    ) -> Result<Arc<Self>, String> {
+        let machine: Arc<dyn Machine> = Arc::new(Td(settings.interfaces.clone()));
+        let log_key = InstanceKey::generate().map_err(|e| e.to_string())?;
+        let dir = event_log(settings);
+        let events = EventFile::open(&dir, Arc::clone(&machine)).map_err(|e| e.to_string())?;
+        let config = config_text(settings, config);
+        let (attester, evidence) = Attester::begin(Setup {
+            machine,
+            events,
+            instance,
+            keys: [
+                BoundKey::of(KeyUse::Seal, &seal_key.public()),
+                BoundKey::of(KeyUse::Log, &log_key.public()),
+            ],
+            config: Sha256::of(config.as_bytes()),
+            program: program().map_err(|e| format!("the daemon's own program: {e}"))?,
+            image: settings.image.clone(),
+            gpu: settings.gpu.clone(),
+            collateral: settings.collateral.clone(),
+        })
+        .map_err(|e| e.to_string())?;
+        let keeper = Arc::new(Self {
+            store: Arc::clone(store),
+            first: evidence.id(),
+            config,
+            explicit: patterns(&settings.explicit)?,
+            state: Mutex::new(State {
+                pace: Pace::default(),
+                waiting: Vec::new(),
+                batch: Vec::new(),
+                last: evidence.id(),
+                anchors: 0,
+                trouble: None,
+                stopping: false,
+            }),
+            wake: Condvar::new(),
+            thread: Mutex::new(None),
+            attester,
+            _log_key: log_key,
+        });
+        keeper.keep(&evidence).map_err(|e| e.to_string())?;
+        let working = Arc::clone(&keeper);
+        let thread = std::thread::Builder::new()
+            .name("atlas-attest".into())
+            .spawn(move || working.work())
+            .map_err(|e| format!("a thread for evidence: {e}"))?;
+        *lock(&keeper.thread) = Some(thread);
+        Ok(keeper)
+    }
+
+    /// What the certificate names.
+    pub fn first(&self) -> Sha256 {
+        self.first
+    }
+
+    /// What stands behind the keys, as far as the daemon can say.
+    pub fn hardware(&self) -> Hardware {
+        self.attester.hardware()
+    }
+
+    /// Manifests are sealed, in this order. Does not wait.
+    pub fn sealed(&self, manifests: &[Sha256]) {
+        let mut state = lock(&self.state);
+        state.waiting.extend(manifests);
+        state.pace.sealed(Instant::now(), manifests.len() as u64);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Whether a file is to have a quote of its own.
+    pub fn wants_own(&self, path: &PathBytes) -> bool {
+        self.explicit.matched(path.as_path(), false).is_ignore()
+    }
+
+    /// A quote for one manifest, kept in the store. Waits for it.
+    ///
+    /// # Errors
+    /// Why there is none, in one line. The manifest is sealed without it then, and `status` says so.
+    pub fn for_manifest(&self, claim: Sha256) -> Result<Sha256, String> {
+        let made = self.attester.for_manifest(claim).map_err(|e| e.to_string());
+        let kept = made.and_then(|e| self.keep(&e).map(|()| e.id()).map_err(|e| e.to_string()));
+        kept.inspect_err(|why| self.trouble(format!("a file has no quote of its own: {why}")))
+    }
+
+    /// Fresh evidence for a verifier's nonce. Waits for a quote.
+    ///
+    /// # Errors
+    /// Why there is none, in one line.
+    pub fn answer(&self, nonce: &[u8]) -> Result<Evidence, String> {
+        let evidence = self.attester.answer(nonce).map_err(|e| e.to_string())?;
+        self.keep_collateral(&evidence).map_err(|e| e.to_string())?;
+        Ok(evidence)
+    }
+
+    /// What a person asks of it.
+    pub fn standing(&self) -> Standing {
+        let state = lock(&self.state);
+        Standing {
+            hardware: self.hardware(),
+            first: self.first,
+            last: state.last,
+            anchors: state.anchors,
+            config: self.config.clone(),
+            troubles: state
+                .trouble
+                .iter()
+                .cloned()
+                .chain(self.attester.missing())
+                .collect(),
+        }
+    }
+
+    /// Writes the last events and the last anchor, and ends the instance. Called once, when nothing is sealed any more.
+    pub fn stop(&self) {
+        lock(&self.state).stopping = true;
+        self.wake.notify_one();
+        if let Some(thread) = lock(&self.thread).take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the attester panicked");
+        }
+        for _ in 0..LAST_TRIES {
+            let due = lock(&self.state).pace.due_at_end();
+            match due {
+                Some(due) => self.carry_out(due),
+                None => break,
+            }
+        }
+        if let Err(e) = self.attester.end() {
+            tracing::warn!(error = %e, "the instance's end is not in the event log");
+        }
+    }
+
+    fn work(&self) {
+        loop {
+            let mut state = lock(&self.state);
+            let due = loop {
+                if state.stopping {
+                    return;
+                }
+                let now = Instant::now();
+                if let Some(due) = state.pace.due(now) {
+                    break due;
+                }
+                let next = state
+                    .pace
+                    .next()
+                    .map(|at| at.saturating_duration_since(now));
+                let waited = self.wake.wait_timeout(state, next.unwrap_or(IDLE));
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            };
+            drop(state);
+            self.carry_out(due);
+        }
+    }
+
+    fn carry_out(&self, due: Due) {
+        let done = match due {
+            Due::Seal => self.batch(),
+            Due::Anchor => self.anchor(),
+        };
+        match done {
+            Ok(()) => lock(&self.state).trouble = None,
+            Err(e) => {
+                self.trouble(format!("evidence falls behind what is sealed: {e}"));
+                lock(&self.state).pace.failed(Instant::now());
+            }
+        }
+    }
+
+    /// A batch whose event is not known to be in the log is tried again as it was: then it stands there once.
+    fn batch(&self) -> Result<(), AttestError> {
+        let batch = {
+            let mut state = lock(&self.state);
+            if state.batch.is_empty() {
+                state.batch = std::mem::take(&mut state.waiting);
+            }
+            state.batch.clone()
+        };
+        self.attester.sealed(&batch)?;
+        let mut state = lock(&self.state);
+        state.batch.clear();
+        state.pace.wrote();
+        // What was sealed meanwhile waits for the next event.
+        let since = state.waiting.len() as u64;
+        state.pace.sealed(Instant::now(), since);
+        Ok(())
+    }
+
+    fn anchor(&self) -> Result<(), AttestError> {
+        let evidence = self.attester.anchor()?;
+        if let Err(e) = self.keep(&evidence) {
+            self.trouble(format!("an anchor could not be kept: {e}"));
+        }
+        let mut state = lock(&self.state);
+        state.pace.anchored();
+        state.last = evidence.id();
+        state.anchors += 1;
+        Ok(())
+    }
+
+    fn trouble(&self, text: String) {
+        tracing::error!("{text}");
+        lock(&self.state).trouble = Some(text);
+    }
+
+    fn keep(&self, evidence: &Evidence) -> Result<(), StoreError> {
+        self.keep_collateral(evidence)?;
+        self.store.put(&Item::evidence(evidence))
+    }
+
+    fn keep_collateral(&self, evidence: &Evidence) -> Result<(), StoreError> {
+        let bytes = evidence
+            .collateral
+            .and_then(|name| self.attester.collateral(&name));
+        bytes.map_or(Ok(()), |b| self.store.put(&Item::collateral(b.to_vec())))
+    }
+}
+
+/// A trust domain by way of the kernel.
+struct Td(Interfaces);
+
+impl Machine for Td {
+    fn quote(&self, report_data: &[u8; 64], within: Duration) -> Result<Vec<u8>, String> {
+        // Whoever ends the daemon waits for the quote that is being made: the kernel gives up after 30 s.
+        let never = AtomicBool::new(false);
+        self.0
+            .quote(report_data, within, &never, &|_| Ok(()))
+            .map_err(|e| e.to_string())
+    }
+
+    fn rtmr3(&self) -> io::Result<Option<Rtmr>> {
+        if !self.0.has_rtmr() {
+            return Ok(None);
+        }
+        let value = self.0.rtmr3().map_err(io::Error::other)?;
+        Ok(Some(Rtmr(value)))
+    }
+
+    fn extend(&self, digest: &EventDigest) -> io::Result<()> {
+        self.0.extend_rtmr3(&digest.0).map_err(io::Error::other)
+    }
+
+    fn ccel(&self) -> io::Result<Option<Vec<u8>>> {
+        self.0.ccel().map_err(io::Error::other)
+    }
+
+    fn genuine(&self) -> bool {
+        self.0.genuine()
+    }
+}
+
+/// One for each set of registers: those of a simulator must never be taken for the machine's.
+fn event_log(settings: &Settings) -> PathBuf {
+    let registers = &settings.interfaces.measurements;
+    match &settings.event_log {
+        Some(dir) => dir.clone(),
+        None if *registers == Interfaces::default().measurements => DEFAULT_DIR.into(),
+        None => {
+            let name = Sha256::of(registers.as_os_str().as_bytes()).hex();
+            format!("{DEFAULT_DIR}-{}", &name[..16]).into()
+        }
+    }
+}
+
+/// SHA-256 of the running program.
+fn program() -> io::Result<Sha256> {
+    fs::read("/proc/self/exe").map(|bytes| Sha256::of(&bytes))
+}
+
+/// What is bound of the configuration: `key=value` lines, sorted. Where the interfaces are is part of it: a simulator cannot be slipped in unseen.
+fn config_text(settings: &Settings, config: &[(&str, String)]) -> String {
+    let places = &settings.interfaces;
+    let mut lines: Vec<String> = config.iter().map(|(k, v)| format!("{k}={v}\n")).collect();
+    for (key, path) in [
+        ("tsm-root", &places.tsm),
+        ("mr-root", &places.measurements),
+        ("ccel", &places.ccel),
+    ] {
+        lines.push(format!("{key}={}\n", path.display()));
+    }
+    lines.push(format!("explicit-quotes={}\n", settings.explicit.join(" ")));
+    lines.sort();
+    lines.concat()
+}
+
+fn patterns(lines: &[String]) -> Result<Gitignore, String> {
+    let mut builder = GitignoreBuilder::new("");
+    for line in lines {
+        builder
+            .add_line(None, line)
+            .map_err(|e| format!("--explicit-quotes {line:?}: {e}"))?;
+    }
+    builder.build().map_err(|e| e.to_string())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
