@@ -1,5 +1,7 @@
 //! The content-addressed store: immutable objects, durable before `put` returns, checked as they are read. Not an index, and not a cache.
 
+mod place;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -14,11 +16,11 @@ use crate::digest::{Digests, Sha256};
 pub use crate::durable::WriteOut;
 use crate::durable::{Written, make_dir_soon, publish};
 use crate::evidence::Evidence;
-use crate::evidence::collateral::MAX_COLLATERAL;
-use crate::evidence::record::MAX_RECORD;
 use crate::layout::Layout;
 use crate::shelf::{Object, Shelf, ShelfError};
 use crate::statement::{Sealed, Statement};
+pub(crate) use place::limit;
+use place::place;
 
 /// Why an object could not be kept. `source` is the system's own error: ENOSPC and EROFS come back as themselves.
 #[derive(Debug, thiserror::Error)]
@@ -87,75 +89,6 @@ impl Item {
             about: None,
         }
     }
-}
-
-/// Objects of one kind: their directory, the end of their names, and how large one may be, in bytes.
-struct Place {
-    dir: &'static str,
-    suffix: &'static str,
-    limit: u64,
-    dir_mode: u32,
-    mode: u32,
-    /// The name is the SHA-256 of the bytes.
-    hashed: bool,
-}
-
-const fn place(object: Object) -> Place {
-    match object {
-        Object::Manifest => Place {
-            dir: "manifests",
-            suffix: ".c2pa",
-            limit: 4 << 20,
-            dir_mode: 0o755,
-            mode: 0o644,
-            hashed: true,
-        },
-        Object::Inputs => Place {
-            dir: "inputs",
-            suffix: ".cbor",
-            limit: 256 << 20,
-            dir_mode: 0o755,
-            mode: 0o644,
-            hashed: false,
-        },
-        Object::Members => Place {
-            dir: "members",
-            suffix: ".cbor",
-            limit: 1 << 30,
-            dir_mode: 0o755,
-            mode: 0o644,
-            hashed: true,
-        },
-        Object::Evidence => Place {
-            dir: "evidence",
-            suffix: ".cbor",
-            limit: MAX_RECORD as u64,
-            dir_mode: 0o755,
-            mode: 0o644,
-            hashed: false,
-        },
-        Object::Collateral => Place {
-            dir: "collateral",
-            suffix: ".json",
-            limit: MAX_COLLATERAL,
-            dir_mode: 0o755,
-            mode: 0o644,
-            hashed: true,
-        },
-        Object::Private => Place {
-            dir: "private",
-            suffix: ".json",
-            limit: 64 << 20,
-            dir_mode: 0o700,
-            mode: 0o600,
-            hashed: false,
-        },
-    }
-}
-
-/// The largest object of a kind that is read, in bytes.
-pub(crate) const fn limit(object: Object) -> u64 {
-    place(object).limit
 }
 
 /// `store/` of one state. Nodes may share it: an object is written under a name of its own and renamed.

@@ -431,6 +431,8 @@ fn lineage(
         );
         let remedy = if culprit.io {
             "check that the state directory can be read, and verify again"
+        } else if culprit.evidence {
+            "verify that file by itself: it says more"
         } else {
             RESTORE
         };

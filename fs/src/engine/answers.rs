@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use std::time::{Duration, Instant};
 
 use atlas_manifests::bytes::base64;
-use atlas_manifests::digest::{DigestPrefix, unhex};
+use atlas_manifests::digest::DigestPrefix;
 use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
 use atlas_manifests::shelf::{Catalogue as _, Object, Shelf as _, ShelfError};
 use atlas_manifests::wire::{Ask, Say};
@@ -21,7 +21,7 @@ const LONGEST_SYNC: Duration = Duration::from_secs(3600);
 /// The index may be so far behind for a question by name.
 const LONGEST_LAG: Duration = Duration::from_secs(1);
 
-fn error(code: i32, text: impl Into<String>) -> Say {
+pub(super) fn error(code: i32, text: impl Into<String>) -> Say {
     Say::Error {
         text: text.into(),
         code,
@@ -150,27 +150,6 @@ impl Handler for Engine {
             }),
         };
         say(answer)
-    }
-}
-
-impl Engine {
-    fn attest(&self, nonce: &str) -> Say {
-        let Some(keeper) = &self.keeper else {
-            let why = self.unattested.as_deref();
-            return error(
-                1,
-                why.unwrap_or("this machine has no Intel TDX: there is no evidence"),
-            );
-        };
-        let Some(nonce) = unhex(nonce) else {
-            return error(2, "a nonce is 2 to 128 lowercase hex digits");
-        };
-        match keeper.answer(&nonce) {
-            Ok(evidence) => Say::Bytes {
-                b64: Some(base64(&evidence.encode())),
-            },
-            Err(why) => error(1, why),
-        }
     }
 }
 

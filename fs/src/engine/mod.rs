@@ -5,6 +5,8 @@
 mod answers;
 mod clock;
 mod disclosure;
+mod ending;
+mod evidence;
 mod facts;
 mod journal;
 mod observing;
@@ -39,6 +41,7 @@ use atlas_manifests::store::{Item, Store};
 use atlas_manifests::vocabulary::{Confined, Hardware};
 use dashmap::DashMap;
 
+pub use self::ending::Drained;
 use self::facts::FactBook;
 pub use self::parts::{StartError, StartOptions};
 
@@ -50,7 +53,7 @@ use self::scribe::Scribe;
 use self::statement::Frame;
 use self::told::Told;
 use self::turns::Turns;
-use crate::attest::keeper::{Begun, Keeper};
+use crate::attest::keeper::Keeper;
 use crate::background;
 use crate::caller::{Callers, Who};
 use crate::config::LiveExclusions;
@@ -110,15 +113,6 @@ pub struct Engine {
     own_requests: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
-/// What draining left undone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drained {
-    /// Versions sealed by this life in all.
-    pub sealed: u64,
-    /// Versions that ended and are not sealed: journaled, the next mount finishes them.
-    pub left: u64,
-}
-
 impl Engine {
     /// Starts the engine: keys, index, journal, workers; then finishes what an earlier life left.
     ///
@@ -131,7 +125,7 @@ impl Engine {
         let fail = |what: &str, e: &dyn std::fmt::Display| StartError(format!("{what}: {e}"));
         let store = Arc::new(Store::open(&options.layout).writing_out(background::write_out));
         let key = InstanceKey::generate().map_err(|e| fail("signing key", &e))?;
-        let (keeper, untold) = keeper(&options, &key, &store).map_err(StartError)?;
+        let (keeper, untold) = evidence::begin(&options, &key, &store).map_err(StartError)?;
         let evidence = keeper.as_ref().map(|k| k.first());
         let key = options
             .authority
@@ -440,25 +434,6 @@ impl Engine {
         let _ = self.own_requests.set(count);
     }
 
-    /// Seals what is queued, for at most `limit`.
-    pub fn drain(&self, limit: Duration) -> Drained {
-        let deadline = Instant::now() + limit;
-        loop {
-            let counts = lock(&self.ledger).counts();
-            let left = self.pending();
-            if left == 0 || Instant::now() >= deadline {
-                for text in lock(&self.ledger).on_their_way() {
-                    tracing::debug!("not sealed: {text}");
-                }
-                return Drained {
-                    sealed: counts.sealed,
-                    left,
-                };
-            }
-            std::thread::sleep(TICK);
-        }
-    }
-
     /// Versions sealed by this life.
     pub fn sealed_so_far(&self) -> u64 {
         lock(&self.ledger).counts().sealed
@@ -474,65 +449,9 @@ impl Engine {
         lock(&self.ledger).writers()
     }
 
-    /// Ends the workers. What is not sealed stays in the journal.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-        if let Some(pool) = self.pool.get() {
-            pool.stop();
-        }
-        let _ = self.scribe.send(Work::Stop);
-        self.facts.close();
-        for thread in [&self.scribe_thread, &self.ticker, &self.facts_thread] {
-            let thread = lock(thread).take();
-            if let Some(thread) = thread
-                && thread.join().is_err()
-            {
-                tracing::error!("a worker panicked");
-            }
-        }
-        // After the last seal, which it still covers.
-        if let Some(keeper) = &self.keeper {
-            keeper.stop();
-        }
-        self.settle_journal();
-        if self.pending() == 0
-            && let Err(e) = self.journal.finish()
-        {
-            tracing::warn!(error = %e, "the journal stays, the next mount will read it");
-        }
-        // Threads that outlive this still hold the engine: the index is closed by name, or readers would find it unclosed.
-        self.index.close();
-    }
-
     fn pool(&self) -> Option<&Arc<DigestPool>> {
         self.pool.get()
     }
-}
-
-/// Makes the instance's evidence where there is hardware for it; else says why not, when a person should know.
-fn keeper(
-    options: &StartOptions,
-    key: &InstanceKey,
-    store: &Arc<Store>,
-) -> Result<(Option<Arc<Keeper>>, Option<String>), String> {
-    let config = [
-        ("config", options.config.digest().hex()),
-        ("io", options.io.clone()),
-        ("runs", format!("{:?}", options.runs).to_lowercase()),
-        ("titles-withheld", options.titles_withheld.to_string()),
-        ("in-place", options.in_place.to_string()),
-        ("read-only", options.read_only.to_string()),
-    ];
-    let begun = Keeper::begin(&options.evidence, &config, options.instance, key, store)?;
-    Ok(match begun {
-        Begun::With(keeper) => (Some(keeper), None),
-        Begun::Without(why) => {
-            if let Some(why) = &why {
-                tracing::warn!("{why}");
-            }
-            (None, why)
-        }
-    })
 }
 
 /// A lock whose holder panicked still guards consistent data here: every step is pure until its end.

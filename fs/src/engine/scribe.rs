@@ -9,7 +9,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use atlas_manifests::bytes::PathBytes;
-use atlas_manifests::digest::Sha256;
 use atlas_manifests::id::{NodeRef, RunId, VersionId};
 use atlas_manifests::index::{Batch, Index};
 use atlas_manifests::private::PrivateRecord;
@@ -17,11 +16,12 @@ use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
 use atlas_manifests::scan::StoreScan;
 use atlas_manifests::seal::Sealer;
 use atlas_manifests::shelf::{Catalogue as _, Shelf as _};
-use atlas_manifests::statement::{ManifestRef, Statement};
+use atlas_manifests::statement::ManifestRef;
 use atlas_manifests::store::{Item, Store};
 use atlas_manifests::vocabulary::State;
 
 use super::clock::now;
+use super::evidence;
 use super::journal::Record;
 use super::register::Registration;
 use super::sets::Sets;
@@ -201,12 +201,7 @@ impl Scribe {
         if !stored.is_empty() {
             engine.settle_journal();
         }
-        // What an earlier life sealed is in its own event log, if it got there.
-        let sealed = stored.iter().filter(|s| !s.objects.is_empty());
-        let sealed: Vec<Sha256> = sealed.map(|s| s.reference.sha256).collect();
-        if let Some(keeper) = engine.keeper.as_ref().filter(|_| !sealed.is_empty()) {
-            keeper.sealed(&sealed);
-        }
+        evidence::sealed(engine, &stored);
         for s in stored {
             engine.beside(&s.row, &s.objects);
             if let Some(ticket) = s.ticket {
@@ -255,7 +250,7 @@ impl Scribe {
         else {
             return Err("it was never digested".to_owned());
         };
-        self.own_quote(engine, &mut statement, plan.row.path.as_ref());
+        evidence::own_quote(engine, &self.sealer, &mut statement, plan.row.path.as_ref());
         let sealed = self.sealer.seal(&statement).map_err(|e| e.to_string())?;
         let mut row = plan.row.clone();
         row.state = State::Sealed;
@@ -280,19 +275,6 @@ impl Scribe {
             objects,
             registration: None,
         })
-    }
-
-    /// `--explicit-quotes`: a quote for this manifest alone. Without it the file is sealed all the same, and `status` says so.
-    fn own_quote(&self, engine: &Engine, statement: &mut Statement, path: Option<&PathBytes>) {
-        let Some(keeper) = &engine.keeper else { return };
-        if !path.is_some_and(|p| keeper.wants_own(p)) {
-            return;
-        }
-        let claim = self.sealer.partial_claim(statement);
-        statement.evidence = claim
-            .map_err(|e| e.to_string())
-            .and_then(|claim| keeper.for_manifest(claim))
-            .ok();
     }
 
     /// A version of an earlier life whose manifest reached the store and whose journal does not say so: it is not signed twice.

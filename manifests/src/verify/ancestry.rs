@@ -3,19 +3,21 @@
 //! Iterative, with no limit of depth. Ancestors are named by the hash of their manifests, so that what was checked once holds for
 //! every file that descends from it.
 
+mod checked;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::{Terms, standing};
+use super::Terms;
 use crate::bytes::PathBytes;
 use crate::digest::{Digests, Sha256};
 use crate::evidence::appraise::Appraisal;
 use crate::id::{InstanceId, NodeRef, RunId};
-use crate::read::{self, Signature};
 use crate::set::{self, Leaf, MemberList, SetError, SetTree};
-use crate::shelf::{Object, Shelf, ShelfError};
+use crate::shelf::{Object, Shelf};
 use crate::statement::{ManifestRef, Origin, SetHead, Statement};
 use crate::vocabulary::{Closed, State};
+use checked::{Checked, Trouble, load};
 
 /// What a manifest or an input set says of one input.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,15 +28,6 @@ struct Claim {
     /// Only ingredients say it.
     size: Option<u64>,
     state: State,
-}
-
-/// One ancestor's manifest, checked by itself.
-#[derive(Debug)]
-struct Checked {
-    statement: Statement,
-    size: u64,
-    /// A simulator's evidence stands behind it.
-    simulated: bool,
 }
 
 /// What was found about everything that a manifest descends from.
@@ -63,6 +56,8 @@ pub(super) struct Culprit {
     pub(super) why: String,
     /// Reading failed, which says nothing about the ancestor.
     pub(super) io: bool,
+    /// Its manifest is whole, and its evidence is not good.
+    pub(super) evidence: bool,
 }
 
 /// What was checked already, for use across files. Good for one shelf and one set of terms only.
@@ -139,30 +134,6 @@ struct Looked {
     done: usize,
     /// Places that a version passed over because they are itself, unfinished. To others they are inputs.
     passed: Vec<usize>,
-}
-
-#[derive(Debug, Clone)]
-struct Trouble {
-    why: String,
-    io: bool,
-}
-
-impl Trouble {
-    fn new(why: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            io: false,
-        }
-    }
-}
-
-impl From<ShelfError> for Trouble {
-    fn from(e: ShelfError) -> Self {
-        Self {
-            io: !matches!(e, ShelfError::Damaged(_)),
-            why: e.to_string(),
-        }
-    }
 }
 
 /// Checks everything that `root` descends from. `root` itself has been checked by the caller.
@@ -249,6 +220,7 @@ fn stop(
         path,
         why: trouble.why,
         io: trouble.io,
+        evidence: trouble.evidence,
     });
     found
 }
@@ -411,50 +383,6 @@ fn check(
         )));
     }
     Ok(Some((name, checked)))
-}
-
-fn load(
-    shelf: &dyn Shelf,
-    terms: &Terms,
-    name: &Sha256,
-    memo: &mut Memo,
-) -> Result<Arc<Checked>, Trouble> {
-    let bytes = shelf
-        .object(Object::Manifest, name)?
-        .ok_or_else(|| Trouble::new(format!("its manifest {name} is missing")))?;
-    // Not every shelf checks, and none is believed.
-    if Sha256::of(&bytes) != *name {
-        return Err(Trouble::new(format!(
-            "what is kept as its manifest {name} is something else"
-        )));
-    }
-    let reading = read::read(&bytes, &terms.anchors.pem)
-        .map_err(|e| Trouble::new(format!("its manifest {name}: {e}")))?;
-    if let Signature::Untrusted { reason } = &reading.signature {
-        return Err(Trouble::new(format!(
-            "its manifest {name} is not signed by anybody trusted: {reason}"
-        )));
-    }
-    let standing = standing::of(shelf, &terms.appraiser, &reading, memo)?;
-    if let Some(bad) = standing.refused() {
-        let (check, text) = (bad.check.as_str(), &bad.text);
-        return Err(Trouble::new(format!(
-            "its evidence is refused: {check}: {text}"
-        )));
-    }
-    if terms.appraiser.demands_lineage()
-        && let [first, ..] = standing.lacking(&terms.appraiser)[..]
-    {
-        let check = first.as_str();
-        return Err(Trouble::new(format!(
-            "the policy demands evidence of every ancestor, and there is none for {check}"
-        )));
-    }
-    Ok(Arc::new(Checked {
-        simulated: standing.simulated(),
-        statement: reading.statement,
-        size: bytes.len() as u64,
-    }))
 }
 
 /// Whether a registered set has a member with this content. Of a file whose path below SOURCE is known, and ends like the path of a

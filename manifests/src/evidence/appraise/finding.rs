@@ -120,7 +120,7 @@ pub struct TcbFacts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appraisal {
     tiers: [Tier; 6],
-    /// Reasons, in the order in which they were found. Every check that is not affirming has one.
+    /// Reasons, in the order in which they were found.
     pub findings: Vec<Finding>,
     /// What it says.
     pub facts: Facts,
@@ -163,11 +163,16 @@ impl Appraisal {
         for check in Check::ALL {
             self.set(check, other.tier(check));
         }
-        let own = other.findings.into_iter().map(|f| Finding {
+        // What both have in common is said once.
+        let new: Vec<_> = other
+            .findings
+            .into_iter()
+            .filter(|f| !self.findings.contains(f))
+            .collect();
+        self.findings.extend(new.into_iter().map(|f| Finding {
             text: format!("its own quote: {}", f.text),
             ..f
-        });
-        self.findings.extend(own);
+        }));
         if other.facts.hardware == Hardware::Simulated {
             self.facts.hardware = Hardware::Simulated;
         }
