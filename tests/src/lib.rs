@@ -11,6 +11,7 @@ pub mod model;
 pub mod mount;
 pub mod sandbox;
 pub mod store;
+pub mod tdx;
 pub mod wait;
 pub mod worker;
 
@@ -19,6 +20,7 @@ pub use job::{Done, Job, User};
 pub use lineage::Lineage;
 pub use mount::{Io, Lab, Mount, Options};
 pub use store::Store;
+pub use tdx::TrustDomain;
 
 /// Runs a test body in both I/O modes: `both! { fn name(io: Io) { ... } }` makes `name::passthrough` and `name::inline`.
 #[macro_export]

@@ -93,6 +93,8 @@ struct State {
     last: Sha256,
     anchors: u64,
     trouble: Option<String>,
+    /// Files that were to have a quote of their own and have none, and why the last one has none.
+    unquoted: Option<(u64, String)>,
     stopping: bool,
 }
 
@@ -194,6 +196,7 @@ impl Keeper {
                 last: evidence.id(),
                 anchors: 0,
                 trouble: None,
+                unquoted: None,
                 stopping: false,
             }),
             wake: Condvar::new(),
@@ -242,7 +245,12 @@ impl Keeper {
     pub fn for_manifest(&self, claim: Sha256) -> Result<Sha256, String> {
         let made = self.attester.for_manifest(claim).map_err(|e| e.to_string());
         let kept = made.and_then(|e| self.keep(&e).map(|()| e.id()).map_err(|e| e.to_string()));
-        kept.inspect_err(|why| self.trouble(format!("a file has no quote of its own: {why}")))
+        kept.inspect_err(|why| {
+            tracing::error!("a file has no quote of its own: {why}");
+            let mut state = lock(&self.state);
+            let before = state.unquoted.as_ref().map_or(0, |(n, _)| *n);
+            state.unquoted = Some((before + 1, why.clone()));
+        })
     }
 
     /// Fresh evidence for a verifier's nonce. Waits for a quote.
@@ -264,12 +272,16 @@ impl Keeper {
             last: state.last,
             anchors: state.anchors,
             config: self.config.clone(),
-            troubles: state
-                .trouble
-                .iter()
-                .cloned()
-                .chain(self.attester.missing())
-                .collect(),
+            troubles: [
+                state.trouble.clone(),
+                self.attester.missing(),
+                state.unquoted.as_ref().map(|(n, why)| {
+                    format!("{n} files have no quote of their own, as --explicit-quotes wants it: {why}")
+                }),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         }
     }
 
