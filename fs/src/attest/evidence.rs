@@ -28,6 +28,8 @@ use super::own::Own;
 
 /// A quote has so long. The kernel gives up after 30 s, and the request before may still be running.
 const QUOTE_WITHIN: Duration = Duration::from_secs(45);
+/// ... and one for a single manifest so long: an attempt that has begun goes on to its end, which the kernel sets at 30 s.
+const OWN_WITHIN: Duration = Duration::from_secs(5);
 /// So often a quote is asked for while something else extends RTMR3.
 const TRIES: usize = 3;
 
@@ -98,8 +100,9 @@ pub struct Setup {
 /// Makes evidence for one instance.
 pub struct Attester {
     setup: Setup,
-    /// GPU evidence, collected once.
+    /// GPU evidence and the firmware's event log, read once.
     gpu: Option<Vec<u8>>,
+    ccel: Option<Vec<u8>>,
     inner: Mutex<Inner>,
     shelf: Mutex<Shelf>,
 }
@@ -134,6 +137,7 @@ struct Draft {
     beacon: Option<Beacon>,
     claim: Option<Sha256>,
     ccel: Option<Vec<u8>>,
+    within: Duration,
 }
 
 impl Attester {
@@ -153,6 +157,7 @@ impl Attester {
         let attester = Self {
             setup,
             gpu,
+            ccel: ccel.clone(),
             inner: Mutex::new(inner),
             shelf: Mutex::default(),
         };
@@ -163,6 +168,7 @@ impl Attester {
             beacon: None,
             claim: None,
             ccel,
+            within: QUOTE_WITHIN,
         };
         let start = attester.start()?;
         let evidence = {
@@ -211,6 +217,7 @@ impl Attester {
         let inner = &mut *self.lock();
         let mut draft = inner.draft(Purpose::Answer, None);
         draft.beacon = Some(Beacon::Nonce(nonce.to_vec()));
+        draft.ccel.clone_from(&self.ccel);
         self.make(inner, &draft, running)
     }
 
@@ -222,6 +229,8 @@ impl Attester {
         let inner = &mut *self.lock();
         let mut draft = inner.draft(Purpose::Manifest, inner.last);
         draft.claim = Some(claim);
+        // Other seals wait behind this one.
+        draft.within = OWN_WITHIN;
         self.make(inner, &draft, running)
     }
 
@@ -384,7 +393,7 @@ impl Attester {
         let raw = self
             .setup
             .machine
-            .quote(&wanted, QUOTE_WITHIN)
+            .quote(&wanted, draft.within)
             .map_err(AttestError::Quote)?;
         let quote = usable(&raw, &wanted).map_err(AttestError::Refused)?;
         if binding.events.is_some_and(|h| h.rtmr3 != quote.rtmr(3)) {
@@ -453,6 +462,7 @@ impl Inner {
             beacon: None,
             claim: None,
             ccel: None,
+            within: QUOTE_WITHIN,
         }
     }
 }

@@ -276,7 +276,9 @@ impl Keeper {
                 state.trouble.clone(),
                 self.attester.missing(),
                 state.unquoted.as_ref().map(|(n, why)| {
-                    format!("{n} files have no quote of their own, as --explicit-quotes wants it: {why}")
+                    format!(
+                        "{n} files have no quote of their own, as --explicit-quotes wants it: {why}"
+                    )
                 }),
             ]
             .into_iter()

@@ -21,7 +21,7 @@ pub struct Evidence {
     pub quote: Vec<u8>,
     /// What extended RTMR3 since `Binding::previous`; `None` where it cannot be extended.
     pub events: Option<EventLog>,
-    /// The firmware's and boot loader's event log (CCEL), which explains RTMR0 to 2. Only in an instance's first evidence.
+    /// The firmware's and boot loader's event log (CCEL), which explains RTMR0 to 2. In what stands alone: an instance's first evidence, and answers.
     pub ccel: Option<Vec<u8>>,
     /// GPU evidence, whose digest is bound.
     pub gpu: Option<Vec<u8>>,
