@@ -145,7 +145,6 @@ mod tests {
         let checked = parsed(&["--json", "verify", "f", "--allow-simulated"]).unwrap();
         assert!(matches!(checked.verb, Some(AttestVerb::Verify(_))));
         assert!(checked.at.is_none());
-        assert!(parsed(&["dir", "verify", "f"]).is_none());
         assert!(parsed(&["verify"]).is_none(), "what?");
         assert!(parsed(&["--force"]).is_none(), "force what?");
     }

@@ -81,8 +81,8 @@ struct Document<'a> {
 /// Shows, asks, writes or verifies.
 pub(crate) fn attest(args: &AttestArgs, global: &Global, out: &mut Out) -> Result<Code, Failure> {
     if let Some(AttestVerb::Verify(given)) = &args.verb {
-        if args.nonce.is_some() || args.output.is_some() {
-            let text = "attest verify: --nonce comes after the word verify, and -o has nothing to write there: see 'atlasctl attest verify --help'";
+        if args.at.is_some() || args.nonce.is_some() || args.output.is_some() {
+            let text = "attest: what is checked, and the nonce, come after the word verify: see 'atlasctl attest verify --help'";
             return Err(Failure::new(Code::USAGE, text));
         }
         return verify::verify(given, global.json, out);
