@@ -1,5 +1,6 @@
 //! The command line as clap sees it: verbs, flags, help. Not what the verbs do.
 
+mod attest;
 mod demand;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+pub(crate) use attest::{AttestArgs, AttestVerb, AttestVerifyArgs, Nonce};
 pub(crate) use demand::{DraftArgs, PolicyVerb, ReferenceVerb, SignArgs};
 
 const STYLES: Styles = Styles::styled()
@@ -106,6 +108,8 @@ pub(crate) enum Verb {
     Sync(SyncArgs),
     /// Show what the daemons are doing
     Status(StatusArgs),
+    /// Show the hardware evidence behind a daemon's keys, ask for a fresh quote, or check what another one gave
+    Attest(AttestArgs),
     /// Manage the authorities whose signatures are believed
     #[command(subcommand)]
     Trust(TrustVerb),

@@ -1,6 +1,8 @@
-//! Everything that an auditor needs to check one file offline, as one plain tar (CONTRACTS 5). Not the file itself.
+//! Everything that an auditor needs to check one file, or one piece of evidence, offline, as one plain tar (CONTRACTS 5). Not the file itself.
 //!
 //! `bundle.json` comes first and lists every other entry with its SHA-256. Reading trusts none of it: each object is hashed again.
+
+mod evidence;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
@@ -17,6 +19,7 @@ use crate::scan::StoreScan;
 use crate::set::{self, Segment};
 use crate::shelf::{Object, Shelf, ShelfError};
 use crate::statement::{SetHead, Statement};
+pub use evidence::write_evidence;
 
 /// What `bundle.json` says it is.
 const FORMAT: &str = "atlas-bundle 1";
@@ -34,7 +37,9 @@ pub enum BundleError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// Not a bundle, or a damaged one.
-    #[error("not a usable bundle: {0}; export it again with `atlasctl export --bundle`")]
+    #[error(
+        "not a usable bundle: {0}; write it again with `atlasctl export --bundle`, or `atlasctl attest -o` for evidence"
+    )]
     Damaged(String),
     /// Something that belongs into it is not there.
     #[error("cannot make a whole bundle: {0}")]
@@ -59,8 +64,12 @@ pub enum Disclose {
 #[derive(Debug, Serialize, Deserialize)]
 struct List {
     format: String,
-    /// Name of the root's manifest.
-    root: Sha256,
+    /// Name of the root's manifest, when it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root: Option<Sha256>,
+    /// Name of the evidence, when it is about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    evidence: Option<Sha256>,
     /// Path of each entry, and SHA-256 of its bytes.
     entries: BTreeMap<String, Sha256>,
     /// Disclosed fields, by the manifest that commits to them.
@@ -95,7 +104,7 @@ pub fn write(
         let (said, named) = read::peek_with_evidence(&bytes)
             .map_err(|e| BundleError::Incomplete(format!("manifest {name}: {e}")))?;
         for id in named.into_iter().chain(said.evidence) {
-            evidence(shelf, id, &mut objects)?;
+            evidence::collect(shelf, id, &mut objects)?;
         }
         objects.insert(entry_name(Object::Manifest, &name), bytes);
         let leaves = inputs(shelf, said.input_set, &mut objects)?;
@@ -123,9 +132,21 @@ pub fn write(
             BTreeMap::from([(Sha256Key(*root), openings(shelf, root, said, some)?)])
         }
     };
+    pack(Some(*root), None, disclosed, &objects, out)
+}
+
+/// The list of these objects, then the objects.
+fn pack(
+    root: Option<Sha256>,
+    evidence: Option<Sha256>,
+    disclosed: BTreeMap<Sha256Key, BTreeMap<String, Opening>>,
+    objects: &BTreeMap<String, Vec<u8>>,
+    out: &mut dyn Write,
+) -> Result<(), BundleError> {
     let list = List {
         format: FORMAT.to_owned(),
-        root: *root,
+        root,
+        evidence,
         entries: objects
             .iter()
             .map(|(path, bytes)| (path.clone(), Sha256::of(bytes)))
@@ -135,7 +156,7 @@ pub fn write(
     let list = serde_json::to_vec_pretty(&list).map_err(io::Error::other)?;
     let mut tar = tar::Builder::new(out);
     append(&mut tar, "bundle.json", &list)?;
-    for (path, bytes) in &objects {
+    for (path, bytes) in objects {
         append(&mut tar, path, bytes)?;
     }
     tar.into_inner()?.flush()?;
@@ -148,35 +169,6 @@ fn append(tar: &mut tar::Builder<&mut dyn Write>, path: &str, bytes: &[u8]) -> i
     header.set_mode(0o644);
     header.set_mtime(0);
     tar.append_data(&mut header, path, bytes)
-}
-
-/// Takes evidence along as far as it is here, with what its event log goes on from, and its collateral. That it is missing is for the
-/// verifier to say: a bundle of a machine without it is whole.
-fn evidence(
-    shelf: &dyn Shelf,
-    first: Sha256,
-    objects: &mut BTreeMap<String, Vec<u8>>,
-) -> Result<(), BundleError> {
-    let mut next = Some(first);
-    while let Some(id) = next.take() {
-        let entry = entry_name(Object::Evidence, &id);
-        if objects.contains_key(&entry) {
-            break;
-        }
-        let Some(bytes) = shelf.object(Object::Evidence, &id)? else {
-            break;
-        };
-        if let Ok(evidence) = Evidence::decode(&bytes) {
-            next = evidence.bound().ok().and_then(|b| b.previous);
-            if let Some(name) = evidence.collateral
-                && let Some(bytes) = shelf.object(Object::Collateral, &name)?
-            {
-                objects.insert(entry_name(Object::Collateral, &name), bytes);
-            }
-        }
-        objects.insert(entry, bytes);
-    }
-    Ok(())
 }
 
 /// Takes the segments of a set along, and gives the manifests that its leaves name.
@@ -265,6 +257,8 @@ fn parse_entry(path: &str) -> Option<(Object, Sha256)> {
 /// An opened bundle: a shelf over its objects. Nothing is written to disk.
 #[derive(Debug)]
 pub struct Bundle {
+    /// What it is about: a manifest or evidence.
+    about: Object,
     root: Sha256,
     objects: BTreeMap<(u8, Sha256), Vec<u8>>,
     disclosed: BTreeMap<Sha256Key, BTreeMap<String, Opening>>,
@@ -364,8 +358,17 @@ impl Bundle {
                 }
             }
         }
+        let (about, root) = match (list.root, list.evidence) {
+            (Some(root), None) => (Object::Manifest, root),
+            (None, Some(id)) => (Object::Evidence, id),
+            _ => {
+                let text = "bundle.json names no manifest and no evidence, or both";
+                return Err(damaged(text.to_owned()));
+            }
+        };
         let mut bundle = Self {
-            root: list.root,
+            about,
+            root,
             objects: BTreeMap::new(),
             disclosed: list.disclosed,
             by_content: BTreeMap::new(),
@@ -378,10 +381,12 @@ impl Bundle {
                 None => bundle.ignored.push(path),
             }
         }
-        if bundle.manifest().is_none() {
-            return Err(damaged(
-                "the manifest that it is about is not in it".to_owned(),
-            ));
+        if !bundle.objects.contains_key(&(tag(about), root)) {
+            let what = match about {
+                Object::Evidence => "evidence",
+                _ => "manifest",
+            };
+            return Err(damaged(format!("the {what} that it is about is not in it")));
         }
         Ok(bundle)
     }
@@ -411,16 +416,19 @@ impl Bundle {
         Ok(())
     }
 
-    /// The name of the manifest that the bundle is about.
+    /// The name of the manifest, or of the evidence, that the bundle is about.
     pub fn root(&self) -> Sha256 {
         self.root
     }
 
-    /// The manifest that the bundle is about: what `ManifestChoice::given` wants.
+    /// The manifest that the bundle is about: what `ManifestChoice::given` wants. `None` when it is about evidence.
     pub fn manifest(&self) -> Option<&[u8]> {
-        self.objects
-            .get(&(tag(Object::Manifest), self.root))
-            .map(Vec::as_slice)
+        self.object_about(Object::Manifest)
+    }
+
+    fn object_about(&self, kind: Object) -> Option<&[u8]> {
+        let found = self.objects.get(&(tag(kind), self.root));
+        found.filter(|_| kind == self.about).map(Vec::as_slice)
     }
 
     /// The node of the manifest that the bundle is about.

@@ -109,7 +109,7 @@ pub fn peek(bytes: &[u8]) -> Result<Statement, ReadError> {
 }
 
 /// The same, with the evidence that the signer's certificate names.
-pub(crate) fn peek_with_evidence(bytes: &[u8]) -> Result<(Statement, Option<Sha256>), ReadError> {
+pub fn peek_with_evidence(bytes: &[u8]) -> Result<(Statement, Option<Sha256>), ReadError> {
     let frame = frame(bytes)?;
     let named = certificate::evidence(frame.certificate).unwrap_or(None);
     Ok((decoded(&frame)?, named))

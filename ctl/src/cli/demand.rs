@@ -86,7 +86,7 @@ maker publishes, then sign it with atlasctl reference sign.
 
 Example: atlasctl reference draft --name 'MNIST 1.0' --artifact train.csv test.csv > mnist.json")]
 pub(crate) struct DraftArgs {
-    /// Evidence whose measurements are written down: a record of Atlas, or a TDX quote
+    /// Evidence whose measurements are written down: what atlasctl attest -o wrote, a record alone, or a TDX quote
     #[arg(value_name = "EVIDENCE", value_hint = ValueHint::FilePath)]
     pub evidence: Option<PathBuf>,
     /// What it is called: an image and its version, a data set

@@ -1,5 +1,6 @@
 //! One file for each verb: asks, then shows. What is shared by several verbs stands in `place`, `client` and `view`.
 
+mod attest;
 mod doctor;
 mod export;
 mod lineage;
@@ -30,6 +31,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Code, Failure> {
         Verb::Show(args) => show::show(args, &cli.global, out),
         Verb::Ls(args) => ls::ls(args, &cli.global, out),
         Verb::Trust(verb) => trust::trust(verb, cli.global.json, out),
+        Verb::Attest(args) => attest::attest(args, &cli.global, out),
         Verb::Policy(verb) => policy::policy(verb, cli.global.json, out),
         Verb::Reference(verb) => reference::reference(verb, cli.global.json, out),
         Verb::Verify(args) => verify::verify(args, &cli.global, out),

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use atlas_manifests::digest::Sha256;
 use atlas_manifests::id::NodeRef;
 use atlas_manifests::private::PrivateRecord;
 use atlas_manifests::read;
@@ -19,12 +20,16 @@ use crate::find::{self, What};
 use crate::view::out::{self, Out};
 use crate::view::paint::Paint;
 use crate::view::row;
+use crate::view::sheet::Sheet;
 use crate::view::{amount, escape};
 
 /// What a version's manifest and private record say, as far as they are here and this user may read them.
 #[derive(Default, Serialize)]
 struct Sealed {
     statement: Option<Statement>,
+    /// What its signer's certificate names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<Sha256>,
     /// Withheld fields whose values are here and fit what was signed.
     disclosed: std::collections::BTreeMap<String, Value>,
     /// Why there is less than there should be.
@@ -136,11 +141,14 @@ fn sealed(row: &VersionRow, evidence: &Evidence) -> Sealed {
         Ok(None) => return trouble("its manifest is missing from the store".to_owned()),
         Err(e) => return trouble(e.to_string()),
     };
-    let statement = match read::peek(&bytes) {
-        Ok(statement) => statement,
+    let (statement, named) = match read::peek_with_evidence(&bytes) {
+        Ok(found) => found,
         Err(e) => return trouble(e.to_string()),
     };
-    let mut sealed = Sealed::default();
+    let mut sealed = Sealed {
+        evidence: named,
+        ..Sealed::default()
+    };
     // Not being allowed to read it is the ordinary case for other users.
     if let Ok(Some(bytes)) = evidence.shelf().object(Object::Private, &manifest.sha256) {
         match PrivateRecord::decode(&bytes) {
@@ -156,30 +164,6 @@ fn sealed(row: &VersionRow, evidence: &Evidence) -> Sealed {
     }
     sealed.statement = Some(statement);
     sealed
-}
-
-/// Lines of a key and a value, under a title.
-struct Sheet {
-    text: String,
-    paint: Paint,
-}
-
-impl Sheet {
-    fn new(title: &str, paint: Paint) -> Self {
-        let text = format!("{}\n", paint.strong(title));
-        Self { text, paint }
-    }
-
-    fn row(&mut self, key: &str, value: &str) {
-        let key = self.paint.dim(&format!("{key:<12}"));
-        self.text.push_str(&format!("  {key} {value}\n"));
-    }
-
-    fn maybe(&mut self, key: &str, value: Option<String>) {
-        if let Some(value) = value {
-            self.row(key, &value);
-        }
-    }
 }
 
 fn describe(
@@ -236,6 +220,8 @@ fn describe(
     sheet.maybe("command", run.map(row::command));
     if let Some(statement) = &sealed.statement {
         describe_origin(&mut sheet, statement);
+        sheet.maybe("evidence", sealed.evidence.map(|e| e.hex()));
+        sheet.maybe("own quote", statement.evidence.map(|e| e.hex()));
     }
     let manifest = row
         .manifest

@@ -107,6 +107,13 @@ fn describe(s: &Status, now: Timestamp, paint: Paint) -> String {
         );
     }
     row("hardware", escape::line(&s.hardware));
+    if let Some(e) = &s.evidence {
+        let anchors = amount::counted(e.anchors, "anchor", "anchors");
+        row(
+            "evidence",
+            format!("{}, {anchors}: see atlasctl attest", e.first.hex()),
+        );
+    }
     row("authority", s.authority.to_string());
     row("state", name(&s.state));
     row("socket", name(&s.socket));

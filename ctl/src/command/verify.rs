@@ -87,8 +87,11 @@ fn given(file: &Path) -> Result<(Option<Vec<u8>>, Vec<Source>), Failure> {
     let bundle = Bundle::open(file).map_err(|e| broken(e.to_string()))?;
     let rows = bundle.catalogue().map_err(|e| broken(e.to_string()))?;
     let manifest = bundle.manifest().map(<[u8]>::to_vec);
-    let manifest =
-        manifest.ok_or_else(|| broken("holds no manifest: export it again".to_owned()))?;
+    let manifest = manifest.ok_or_else(|| {
+        broken(
+            "is about evidence, not about a file: check it with atlasctl attest verify".to_owned(),
+        )
+    })?;
     let evidence = Evidence::Bundle(Box::new(bundle), Box::new(rows));
     Ok((
         Some(manifest),

@@ -4,19 +4,21 @@ use atlas_manifests::verify::{Checks, FileVerdict, Outcome, Reason, Report};
 use atlas_manifests::vocabulary::{Hardware, Tier};
 
 use crate::view::paint::Paint;
-use crate::view::{amount, escape};
+use crate::view::{amount, escape, facts};
+
+/// The checks that evidence by itself can pass.
+const ABOUT_EVIDENCE: [&str; 6] = [
+    "hardware",
+    "tcb",
+    "measurements",
+    "key-binding",
+    "runtime-log",
+    "freshness",
+];
 
 /// One file. `whole` shows its checks even when there is nothing to remark.
 pub(crate) fn file(v: &FileVerdict, whole: bool, paint: Paint) -> String {
-    let word = match v.verdict {
-        Outcome::Pass => paint.good("verified"),
-        Outcome::Fail => paint.bad("NOT VERIFIED"),
-        Outcome::Skipped => paint.dim("skipped"),
-    };
-    let mut text = format!("{word}  {}", paint.strong(&escape::line(&v.path)));
-    if hardware(v) == Hardware::Simulated {
-        text.push_str(&format!("  {}", paint.bad("SIMULATED")));
-    }
+    let mut text = headline(v, paint);
     if let Some(digest) = v.digest {
         text.push_str(&format!("  {}", paint.dim(amount::prefix(&digest.hex()))));
     }
@@ -40,10 +42,43 @@ pub(crate) fn file(v: &FileVerdict, whole: bool, paint: Paint) -> String {
     }
     text.push('\n');
     if whole || v.verdict == Outcome::Fail {
-        text.push_str(&checks(v, paint));
+        text.push_str(&checks(v, paint, &[]));
+        if let Some(facts) = &v.evidence {
+            text.push_str(&facts::brief(facts, paint));
+        }
     }
+    reasons(&mut text, v, paint);
+    text
+}
+
+/// Evidence by itself: only the checks that are about it, and everything that it says.
+pub(crate) fn evidence(v: &FileVerdict, paint: Paint) -> String {
+    let mut text = headline(v, paint);
+    text.push('\n');
+    if let Some(facts) = &v.evidence {
+        text.push_str(&checks(v, paint, &ABOUT_EVIDENCE));
+        text.push_str(&facts::whole(facts, paint));
+    }
+    reasons(&mut text, v, paint);
+    text
+}
+
+fn reasons(text: &mut String, v: &FileVerdict, paint: Paint) {
     for r in &v.reasons {
         text.push_str(&reason(r, v.verdict, paint));
+    }
+}
+
+/// The word, of what, and whether it is of a simulator.
+fn headline(v: &FileVerdict, paint: Paint) -> String {
+    let word = match v.verdict {
+        Outcome::Pass => paint.good("verified"),
+        Outcome::Fail => paint.bad("NOT VERIFIED"),
+        Outcome::Skipped => paint.dim("skipped"),
+    };
+    let mut text = format!("{word}  {}", paint.strong(&escape::line(&v.path)));
+    if hardware(v) == Hardware::Simulated {
+        text.push_str(&format!("  {}", paint.bad("SIMULATED")));
     }
     text
 }
@@ -92,8 +127,8 @@ fn hardware(v: &FileVerdict) -> Hardware {
     v.evidence.as_ref().map_or(Hardware::None, |e| e.hardware)
 }
 
-/// Every check with a finding, and one line that names those without.
-fn checks(v: &FileVerdict, paint: Paint) -> String {
+/// Every check (or only these) with a finding, and one line that names those without.
+fn checks(v: &FileVerdict, paint: Paint, only: &[&str]) -> String {
     let c: &Checks = &v.checks;
     let all = [
         ("artifact", c.artifact),
@@ -109,8 +144,10 @@ fn checks(v: &FileVerdict, paint: Paint) -> String {
         ("freshness", c.freshness),
         ("transparency", c.transparency),
     ];
-    let (none, found): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|(_, tier)| *tier == Tier::None);
+    let (none, found): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .filter(|(name, _)| only.is_empty() || only.contains(name))
+        .partition(|(_, tier)| *tier == Tier::None);
     let mut text = String::new();
     for (name, tier) in found {
         let word = paint.tier(tier.as_str(), tier);

@@ -5,15 +5,16 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use atlas_manifests::evidence::Measurements;
 use atlas_manifests::evidence::quote::{Quote, attribute};
 use atlas_manifests::evidence::record::MAX_RECORD;
 use atlas_manifests::evidence::reference::{Artifact, Document};
-use atlas_manifests::evidence::{Evidence, Measurements};
 use atlas_manifests::verify;
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
 
 use crate::cli::{DraftArgs, SignArgs};
+use crate::command::attest::file::{self, Held};
 use crate::exit::{Code, Failure};
 use crate::target;
 use crate::view::amount;
@@ -77,13 +78,12 @@ pub(super) fn draft(args: &DraftArgs, out: &mut Out) -> Result<Code, Failure> {
     Ok(Code::OK)
 }
 
-/// What was booted, from a record of Atlas or from a quote alone.
+/// What was booted, from evidence of Atlas or from a quote alone.
 fn measured(file: &Path) -> Result<Measurements, Failure> {
     let shown = file.display();
-    let bytes = read(file)?;
-    let quote = match Evidence::decode(&bytes) {
-        Ok(evidence) => evidence.quote,
-        Err(record) => {
+    let quote = match file::read(file)? {
+        Held::Evidence(given) => given.evidence.quote,
+        Held::Other(record, bytes) => {
             if let Err(quote) = Quote::parse(&bytes) {
                 return Err(Failure::error(format!(
                     "{shown}: neither evidence of Atlas nor a quote: {record}; {quote}"
