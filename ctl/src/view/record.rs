@@ -283,10 +283,10 @@ impl Events {
     fn show(&self, sheet: &mut Sheet) {
         let count = amount::counted(self.count, "entry", "entries");
         let head = amount::prefix(&self.rtmr3);
-        let mut text = format!("{count}, which lead RTMR3 to {head}");
+        let mut text = format!("RTMR3 is {head} after {count}");
         if self.from > 0 {
             let from = amount::count(self.from);
-            text.push_str(&format!("; the first {from} are in the evidence before it"));
+            text.push_str(&format!(", {from} of them in the evidence before it"));
         }
         if self.foreign > 0 {
             let times = amount::counted(self.foreign as u64, "time", "times");
