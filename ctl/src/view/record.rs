@@ -334,3 +334,47 @@ fn captured(shelf: &dyn Shelf, name: Sha256, trouble: &mut Vec<String>) -> Captu
         until: parsed.as_ref().and_then(|c| date(c.window.1)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use atlas_manifests::digest::Digests;
+    use atlas_manifests::shelf::ShelfError;
+
+    /// Everything that it has is damaged, and says so in words of its own.
+    struct Damaged;
+
+    impl Shelf for Damaged {
+        fn object(&self, _: Object, _: &Sha256) -> Result<Option<Vec<u8>>, ShelfError> {
+            Err(ShelfError::Damaged("\x1b[2J\n".to_owned()))
+        }
+
+        fn manifests_of(&self, _: &Digests) -> Result<Vec<Sha256>, ShelfError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_record_of_which_nothing_can_be_read_is_shown_by_its_name_and_its_troubles() {
+        let evidence = Evidence {
+            binding: vec![0xff; 10],
+            quote: vec![4; 100],
+            events: None,
+            ccel: None,
+            gpu: None,
+            collateral: Some(Sha256([1; 32])),
+        };
+        let record = Record::of(&evidence, &Damaged);
+        assert_eq!(record.age(), (None, 0));
+        let now = "2026-11-26T12:00:00Z".parse().unwrap();
+        let shown = record.sheet(now, Paint::PLAIN).text;
+        assert!(shown.starts_with(&format!("evidence {}\n", evidence.id().hex())));
+        assert!(shown.contains("which is not here"), "{shown}");
+        assert_eq!(shown.matches("trouble").count(), 3, "{shown}");
+        let bad = shown
+            .chars()
+            .find(|c| *c != '\n' && escape::unsafe_to_show(*c));
+        assert_eq!(bad, None, "{shown}");
+        assert!(serde_json::to_string(&record).is_ok());
+    }
+}
