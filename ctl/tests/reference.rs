@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use atlas_manifests::authority::Authority;
 use atlas_manifests::digest::{Digests, Sha256};
 use atlas_manifests::evidence::Evidence;
+use atlas_tdx_sim::{Shape, Td, World};
 use serde_json::Value;
 
 /// Root would pin for everybody on the machine.
@@ -105,23 +106,19 @@ impl Home {
     }
 }
 
-/// A version 4 quote of which each register holds its own byte; its signature is none.
+/// A version 4 quote of which each register holds its own byte; one bit in it was changed after it was signed.
 fn quote() -> Vec<u8> {
-    let mut quote = vec![0; 48 + 584];
-    quote[..8].copy_from_slice(&[4, 0, 2, 0, 0x81, 0, 0, 0]);
-    for (at, byte) in [
-        (136, 1),
-        (184, 5),
-        (232, 6),
-        (280, 7),
-        (328, 2),
-        (376, 3),
-        (424, 4),
-    ] {
-        quote[48 + at..48 + at + 48].fill(byte);
-    }
-    quote.extend(4u32.to_le_bytes());
-    quote.extend([9; 4]);
+    let td = Td {
+        mrtd: [1; 48],
+        rtmr: [[2; 48], [3; 48], [4; 48], [0; 48]],
+        mrconfigid: [5; 48],
+        mrowner: [6; 48],
+        mrownerconfig: [7; 48],
+        ..Td::default()
+    };
+    let world = World::new(1_795_694_400).unwrap();
+    let mut quote = world.quote(Shape::V4, &td, &[0; 64]).unwrap();
+    quote[48 + 520] ^= 1;
     quote
 }
 

@@ -283,10 +283,10 @@ impl Events {
     fn show(&self, sheet: &mut Sheet) {
         let count = amount::counted(self.count, "entry", "entries");
         let head = amount::prefix(&self.rtmr3);
-        let mut text = format!("{count}, which lead RTMR3 to {head}");
+        let mut text = format!("RTMR3 is {head} after {count}");
         if self.from > 0 {
             let from = amount::count(self.from);
-            text.push_str(&format!("; the first {from} are in the evidence before it"));
+            text.push_str(&format!(", {from} of them in the evidence before it"));
         }
         if self.foreign > 0 {
             let times = amount::counted(self.foreign as u64, "time", "times");
@@ -332,5 +332,49 @@ fn captured(shelf: &dyn Shelf, name: Sha256, trouble: &mut Vec<String>) -> Captu
         here: bytes.is_some(),
         from: parsed.as_ref().and_then(|c| date(c.window.0)),
         until: parsed.as_ref().and_then(|c| date(c.window.1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use atlas_manifests::digest::Digests;
+    use atlas_manifests::shelf::ShelfError;
+
+    /// Everything that it has is damaged, and says so in words of its own.
+    struct Damaged;
+
+    impl Shelf for Damaged {
+        fn object(&self, _: Object, _: &Sha256) -> Result<Option<Vec<u8>>, ShelfError> {
+            Err(ShelfError::Damaged("\x1b[2J\n".to_owned()))
+        }
+
+        fn manifests_of(&self, _: &Digests) -> Result<Vec<Sha256>, ShelfError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_record_of_which_nothing_can_be_read_is_shown_by_its_name_and_its_troubles() {
+        let evidence = Evidence {
+            binding: vec![0xff; 10],
+            quote: vec![4; 100],
+            events: None,
+            ccel: None,
+            gpu: None,
+            collateral: Some(Sha256([1; 32])),
+        };
+        let record = Record::of(&evidence, &Damaged);
+        assert_eq!(record.age(), (None, 0));
+        let now = "2026-11-26T12:00:00Z".parse().unwrap();
+        let shown = record.sheet(now, Paint::PLAIN).text;
+        assert!(shown.starts_with(&format!("evidence {}\n", evidence.id().hex())));
+        assert!(shown.contains("which is not here"), "{shown}");
+        assert_eq!(shown.matches("trouble").count(), 3, "{shown}");
+        let bad = shown
+            .chars()
+            .find(|c| *c != '\n' && escape::unsafe_to_show(*c));
+        assert_eq!(bad, None, "{shown}");
+        assert!(serde_json::to_string(&record).is_ok());
     }
 }

@@ -62,7 +62,14 @@ pub(crate) fn read(file: &Path) -> Result<Held, Failure> {
         let bundle = match Bundle::read(io::BufReader::new(bytes.chain(opened))) {
             Ok(bundle) => bundle,
             Err(BundleError::Io(e)) => return Err(failed(e)),
-            Err(e) => return Ok(Held::Other(e.to_string(), Vec::new())),
+            Err(BundleError::Damaged(why)) => {
+                // Whoever asked knows better how to get another one.
+                return Ok(Held::Other(
+                    format!("not a usable bundle: {why}"),
+                    Vec::new(),
+                ));
+            }
+            Err(e) => return Err(Failure::error(format!("{shown}: {e}"))),
         };
         let Some(evidence) = bundle.evidence() else {
             return Err(Failure::error(format!(
