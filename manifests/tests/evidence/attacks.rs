@@ -11,6 +11,9 @@ use sha2::Digest as _;
 
 use super::lab::{DAY, Lab, NOW, good, refused};
 
+/// Spoils one thing.
+type Change = fn(&mut Lab);
+
 #[test]
 fn honest_evidence_of_every_shape_is_good_and_says_that_it_is_simulated() {
     for shape in Shape::ALL {
@@ -216,14 +219,14 @@ fn platforms_that_the_policy_does_not_allow_are_refused_by_name() {
     let mut lab = Lab::with(options);
     good(&lab.verdict());
     let ppid = lab.verdict().facts.ppid.unwrap();
-    let mut forbid: [(&str, fn(&mut Lab)); 4] = [
+    let mut forbid: [(&str, Change); 4] = [
         ("SMT", |l| l.policy.platform.allow_smt = false),
         ("dynamic", |l| {
-            l.policy.platform.allow_dynamic_platform = false
+            l.policy.platform.allow_dynamic_platform = false;
         }),
         ("cached", |l| l.policy.platform.allow_cached_keys = false),
         ("is not one of those allowed", |l| {
-            l.policy.platform.ppid = Some(vec!["00".repeat(16)])
+            l.policy.platform.ppid = Some(vec!["00".repeat(16)]);
         }),
     ];
     for (word, change) in &mut forbid {
@@ -352,7 +355,7 @@ fn row_16_a_td_of_which_nothing_is_known_is_never_affirmed() {
     assert_eq!(a.tier(Check::Measurements), Tier::None);
     assert!(!a.refused());
     lab.references = references;
-    let mut spoil: [(&str, fn(&mut Lab)); 5] = [
+    let mut spoil: [(&str, Change); 5] = [
         ("mrtd", |l| l.td.mrtd[0] ^= 1),
         ("rtmr0", |l| l.td.rtmr[0][47] ^= 1),
         ("rtmr1", |l| l.td.rtmr[1][0] ^= 1),

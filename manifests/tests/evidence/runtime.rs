@@ -9,6 +9,9 @@ use atlas_manifests::vocabulary::Tier;
 
 use super::lab::{INSTANCE, Lab, good, refused, start};
 
+/// Spoils one thing.
+type Change = fn(&mut Vec<Entry>);
+
 fn seal(seq: u64) -> Entry {
     let body = EventBody::Seal {
         total: seq,
@@ -56,7 +59,7 @@ fn an_event_log_of_several_daemons_is_good() {
 
 #[test]
 fn row_17_a_log_that_is_reordered_dropped_doubled_or_added_to_does_not_replay() {
-    let spoil: [fn(&mut Vec<Entry>); 6] = [
+    let spoil: [Change; 6] = [
         |e| e.swap(1, 3),
         |e| drop(e.remove(3)),
         |e| drop(e.pop()),
@@ -86,15 +89,15 @@ fn row_17_a_log_that_is_reordered_dropped_doubled_or_added_to_does_not_replay() 
 
 #[test]
 fn row_17_an_instance_that_tells_its_own_story_differently_is_refused() {
-    let spoil: [(&str, fn(&mut Vec<Entry>)); 6] = [
+    let spoil: [(&str, Change); 6] = [
         ("where number 1 belongs", |e| e[1] = seal(2)),
         ("where number 3 belongs", |e| e[4] = seal(2)),
         ("start is not in", |e| {
-            e.retain(|x| matches!(x, Entry::Digest(_)))
+            e.retain(|x| matches!(x, Entry::Digest(_)));
         }),
         ("not its start", |e| e[0] = seal(0)),
         ("after its own end", |e| {
-            e[1] = event(1, EventBody::End { total: 0 })
+            e[1] = event(1, EventBody::End { total: 0 });
         }),
         ("cannot be read", |e| e[1] = Entry::Event(vec![1, 2, 3])),
     ];
