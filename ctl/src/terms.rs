@@ -1,6 +1,8 @@
 //! What a verdict of this command rests on: pinned authorities and reference values, the policy, collateral, the clock. Reads files, decides nothing.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,6 +15,7 @@ use atlas_manifests::verify::Terms;
 use clap::{Args, ValueHint};
 
 use crate::exit::{Code, Failure};
+use crate::view::out;
 
 /// Where root keeps the policy for everybody on the machine.
 const SYSTEM_POLICY: &str = "/etc/atlas/policy.toml";
@@ -50,7 +53,10 @@ pub(crate) fn appraiser(args: &EvidenceArgs) -> Result<Appraiser, Failure> {
     let mut policy = match &args.policy {
         Some(file) => read_policy(file)?,
         None => match usual_policy() {
-            Some(file) => read_policy(&file)?,
+            Some(file) => {
+                out::say(&format!("By the policy in {}.", file.display()));
+                read_policy(&file)?
+            }
             None => Policy::default(),
         },
     };
@@ -64,10 +70,16 @@ pub(crate) fn appraiser(args: &EvidenceArgs) -> Result<Appraiser, Failure> {
     let mut collateral = Vec::new();
     for place in &args.collateral {
         for file in files(place)? {
-            let bytes = read(&file, MAX_COLLATERAL)?;
-            let parsed = Collateral::parse(&bytes)
-                .map_err(|e| Failure::error(format!("{}: {e}", file.display())))?;
-            collateral.push(parsed);
+            let parsed = read(&file, MAX_COLLATERAL).and_then(|bytes| {
+                Collateral::parse(&bytes)
+                    .map_err(|e| Failure::error(format!("{}: {e}", file.display())))
+            });
+            match parsed {
+                Ok(parsed) => collateral.push(parsed),
+                // Of a directory what is something else is passed over, and told.
+                Err(e) if file != *place => out::say(&format!("passed over: {}", e.text)),
+                Err(e) => return Err(e),
+            }
         }
     }
     // A clock before 1970 makes everything invalid, which is right.
@@ -88,12 +100,21 @@ fn read_policy(file: &Path) -> Result<Policy, Failure> {
     Policy::parse(&text, file).map_err(|e| Failure::new(Code::USAGE, e.to_string()))
 }
 
-/// The user's, else the machine's; `None` when there is neither.
+/// The user's, else the machine's; `None` when there is neither. One that cannot be reached is there all the same: reading it then says why.
 fn usual_policy() -> Option<PathBuf> {
     let own = trust::user_dir().and_then(|d| Some(d.parent()?.join("policy.toml")));
-    own.into_iter()
+    let missing = |p: &Path| match fs::symlink_metadata(p) {
+        // A home that is closed to this user (sudo) holds no policy of his.
+        Err(e) if own.as_deref() == Some(p) => {
+            matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory)
+        }
+        Err(e) => e.kind() == ErrorKind::NotFound,
+        Ok(_) => false,
+    };
+    own.iter()
+        .cloned()
         .chain([PathBuf::from(SYSTEM_POLICY)])
-        .find(|p| p.exists())
+        .find(|p| !missing(p))
 }
 
 /// The file, or every `*.json` of the directory.
@@ -117,7 +138,15 @@ fn read(file: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     use std::io::Read as _;
     let failed = |e: std::io::Error| Failure::io(file.display(), &e);
     let mut bytes = Vec::new();
-    let opened = fs::File::open(file).map_err(failed)?;
+    // Never waits for whoever may write into a pipe.
+    let opened = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(file)
+        .map_err(failed)?;
+    if !opened.metadata().map_err(failed)?.is_file() {
+        return Err(Failure::error(format!("{}: is no regular file", file.display())));
+    }
     opened
         .take(limit + 1)
         .read_to_end(&mut bytes)

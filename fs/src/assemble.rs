@@ -37,6 +37,24 @@ impl Parts for Whole {
             vfs::required(&ground.source_fd)
                 .map_err(|e| Failure::other(format!("{}: {e}", shown(&ground.source))))?;
         }
+        let said = &options.evidence;
+        for (flag, path) in [
+            ("--event-log", &said.event_log),
+            ("--collateral", &said.collateral),
+            ("--gpu-evidence", &said.gpu_evidence),
+            ("--tsm-root", &said.tsm_root),
+            ("--mr-root", &said.mr_root),
+            ("--ccel", &said.ccel),
+        ] {
+            let Some(path) = path else { continue };
+            let real = path.canonicalize().or_else(|_| std::path::absolute(path));
+            if real.is_ok_and(|p| p.starts_with(&ground.mountpoint)) {
+                return Err(Failure::usage(format!(
+                    "{flag} {}: lies below the mount point, where the daemon must not look: put it elsewhere",
+                    shown(path)
+                )));
+            }
+        }
         Ok(())
     }
 

@@ -147,7 +147,7 @@ fn tcb(policy: &Policy) -> Vec<String> {
     if !p.reject_advisories.is_empty() {
         what.push(format!("not open: {}", p.reject_advisories.join(", ")));
     }
-    if p.require_today {
+    if policy.requires_today() {
         what.push("also today".to_owned());
     }
     what

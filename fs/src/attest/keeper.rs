@@ -1,9 +1,9 @@
 //! The attester at work in a mount: begins before the first seal, follows what is sealed on a thread of its own, ends in order. Off every hot
-//! path: no request and no seal waits for it, but those of files that were to have a quote of their own.
+//! path: no request waits for it, and no seal but those of files that were to have a quote of their own, and what is sealed behind them.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,8 +29,10 @@ use super::tdx::{Interfaces, Presence};
 
 /// A thread without anything due looks again after so long.
 const IDLE: Duration = Duration::from_secs(3600);
-/// What is due at the end is tried so often.
+/// What is due at the end is tried so often ...
 const LAST_TRIES: u32 = 3;
+/// ... and waited for so long.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
 
 /// Whether there is to be evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,6 +83,8 @@ pub struct Keeper {
     state: Mutex<State>,
     wake: Condvar,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// No quote is waited for any more.
+    cancelled: Arc<AtomicBool>,
     /// Signs checkpoints, once there is a log: bound from the beginning.
     _log_key: InstanceKey,
 }
@@ -95,7 +99,10 @@ struct State {
     trouble: Option<String>,
     /// Files that were to have a quote of their own and have none, and why the last one has none.
     unquoted: Option<(u64, String)>,
+    /// Anchors that are made and not stored.
+    unsaved: Vec<Evidence>,
     stopping: bool,
+    ended: bool,
 }
 
 /// What a person asks of it.
@@ -164,7 +171,11 @@ impl Keeper {
         seal_key: &InstanceKey,
         store: &Arc<Store>,
     ) -> Result<Arc<Self>, String> {
-        let machine: Arc<dyn Machine> = Arc::new(Td(settings.interfaces.clone()));
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let machine: Arc<dyn Machine> = Arc::new(Td {
+            interfaces: settings.interfaces.clone(),
+            cancelled: Arc::clone(&cancelled),
+        });
         let log_key = InstanceKey::generate().map_err(|e| e.to_string())?;
         let dir = event_log(settings);
         let events = EventFile::open(&dir, Arc::clone(&machine)).map_err(|e| e.to_string())?;
@@ -197,10 +208,13 @@ impl Keeper {
                 anchors: 0,
                 trouble: None,
                 unquoted: None,
+                unsaved: Vec::new(),
                 stopping: false,
+                ended: false,
             }),
             wake: Condvar::new(),
             thread: Mutex::new(None),
+            cancelled,
             attester,
             _log_key: log_key,
         });
@@ -235,7 +249,9 @@ impl Keeper {
 
     /// Whether a file is to have a quote of its own.
     pub fn wants_own(&self, path: &PathBytes) -> bool {
-        self.explicit.matched(path.as_path(), false).is_ignore()
+        self.explicit
+            .matched_path_or_any_parents(path.as_path(), false)
+            .is_ignore()
     }
 
     /// A quote for one manifest, kept in the store. Waits for it.
@@ -243,7 +259,9 @@ impl Keeper {
     /// # Errors
     /// Why there is none, in one line. The manifest is sealed without it then, and `status` says so.
     pub fn for_manifest(&self, claim: Sha256) -> Result<Sha256, String> {
-        let made = self.attester.for_manifest(claim).map_err(|e| e.to_string());
+        let made = self
+            .settle()
+            .and_then(|()| self.attester.for_manifest(claim).map_err(|e| e.to_string()));
         let kept = made.and_then(|e| self.keep(&e).map(|()| e.id()).map_err(|e| e.to_string()));
         kept.inspect_err(|why| {
             tracing::error!("a file has no quote of its own: {why}");
@@ -287,53 +305,73 @@ impl Keeper {
         }
     }
 
-    /// Writes the last events and the last anchor, and ends the instance. Called once, when nothing is sealed any more.
+    /// Has the last events and the last anchor written, and the instance ended. Called once, when nothing is sealed any more. Waits a bounded
+    /// time: what a host that does not answer keeps from being quoted is in the event log all the same.
     pub fn stop(&self) {
         lock(&self.state).stopping = true;
-        self.wake.notify_one();
+        self.wake.notify_all();
+        let deadline = Instant::now() + STOP_WITHIN;
+        let mut state = lock(&self.state);
+        while !state.ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                drop(state);
+                self.cancelled.store(true, Ordering::Release);
+                tracing::warn!(
+                    "the host gives no quote: what was sealed last is in the event log, and no anchor shows it"
+                );
+                return;
+            }
+            let waited = self.wake.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(state);
         if let Some(thread) = lock(&self.thread).take()
             && thread.join().is_err()
         {
             tracing::error!("the attester panicked");
         }
+    }
+
+    fn work(&self) {
+        while let Some(due) = self.next_due() {
+            self.carry_out(due);
+        }
         for _ in 0..LAST_TRIES {
             let due = lock(&self.state).pace.due_at_end();
             match due {
-                Some(due) => self.carry_out(due),
-                None => break,
+                Some(due) if !self.cancelled.load(Ordering::Acquire) => self.carry_out(due),
+                _ => break,
             }
         }
         if let Err(e) = self.attester.end() {
             tracing::warn!(error = %e, "the instance's end is not in the event log");
         }
+        lock(&self.state).ended = true;
+        self.wake.notify_all();
     }
 
-    fn work(&self) {
+    /// Waits for something to do; `None` once the end has come.
+    fn next_due(&self) -> Option<Due> {
+        let mut state = lock(&self.state);
         loop {
-            let mut state = lock(&self.state);
-            let due = loop {
-                if state.stopping {
-                    return;
-                }
-                let now = Instant::now();
-                if let Some(due) = state.pace.due(now) {
-                    break due;
-                }
-                let next = state
-                    .pace
-                    .next()
-                    .map(|at| at.saturating_duration_since(now));
-                let waited = self.wake.wait_timeout(state, next.unwrap_or(IDLE));
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            };
-            drop(state);
-            self.carry_out(due);
+            if state.stopping {
+                return None;
+            }
+            let now = Instant::now();
+            if let Some(due) = state.pace.due(now) {
+                return Some(due);
+            }
+            let next = state.pace.next();
+            let next = next.map(|at| at.saturating_duration_since(now));
+            let waited = self.wake.wait_timeout(state, next.unwrap_or(IDLE));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     fn carry_out(&self, due: Due) {
         let done = match due {
-            Due::Seal => self.batch(),
+            Due::Seal => self.batch().map_err(|e| e.to_string()),
             Due::Anchor => self.anchor(),
         };
         match done {
@@ -364,16 +402,28 @@ impl Keeper {
         Ok(())
     }
 
-    fn anchor(&self) -> Result<(), AttestError> {
-        let evidence = self.attester.anchor()?;
-        if let Err(e) = self.keep(&evidence) {
-            self.trouble(format!("an anchor could not be kept: {e}"));
-        }
+    fn anchor(&self) -> Result<(), String> {
+        self.settle()?;
+        let evidence = self.attester.anchor().map_err(|e| e.to_string())?;
         let mut state = lock(&self.state);
         state.pace.anchored();
         state.last = evidence.id();
         state.anchors += 1;
-        Ok(())
+        state.unsaved.push(evidence);
+        drop(state);
+        self.settle()
+    }
+
+    /// Stores anchors that could not be stored when they were made: whatever is made next goes on from them.
+    fn settle(&self) -> Result<(), String> {
+        loop {
+            let Some(next) = lock(&self.state).unsaved.first().cloned() else {
+                return Ok(());
+            };
+            self.keep(&next)
+                .map_err(|e| format!("an anchor could not be stored: {e}"))?;
+            lock(&self.state).unsaved.remove(0);
+        }
     }
 
     fn trouble(&self, text: String) {
@@ -395,35 +445,36 @@ impl Keeper {
 }
 
 /// A trust domain by way of the kernel.
-struct Td(Interfaces);
+struct Td {
+    interfaces: Interfaces,
+    cancelled: Arc<AtomicBool>,
+}
 
 impl Machine for Td {
     fn quote(&self, report_data: &[u8; 64], within: Duration) -> Result<Vec<u8>, String> {
-        // Whoever ends the daemon waits for the quote that is being made: the kernel gives up after 30 s.
-        let never = AtomicBool::new(false);
-        self.0
-            .quote(report_data, within, &never, &|_| Ok(()))
+        self.interfaces
+            .quote(report_data, within, &self.cancelled, &|_| Ok(()))
             .map_err(|e| e.to_string())
     }
 
     fn rtmr3(&self) -> io::Result<Option<Rtmr>> {
-        if !self.0.has_rtmr() {
+        if !self.interfaces.has_rtmr() {
             return Ok(None);
         }
-        let value = self.0.rtmr3().map_err(io::Error::other)?;
+        let value = self.interfaces.rtmr3().map_err(io::Error::other)?;
         Ok(Some(Rtmr(value)))
     }
 
     fn extend(&self, digest: &EventDigest) -> io::Result<()> {
-        self.0.extend_rtmr3(&digest.0).map_err(io::Error::other)
+        self.interfaces.extend_rtmr3(&digest.0).map_err(io::Error::other)
     }
 
     fn ccel(&self) -> io::Result<Option<Vec<u8>>> {
-        self.0.ccel().map_err(io::Error::other)
+        self.interfaces.ccel().map_err(io::Error::other)
     }
 
     fn genuine(&self) -> bool {
-        self.0.genuine()
+        self.interfaces.genuine()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where the engine meets the attester: what it begins with, what it is told, what it is asked. Not how evidence is made: `attest`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use atlas_manifests::authority::InstanceKey;
 use atlas_manifests::bytes::{PathBytes, base64};
@@ -49,6 +50,12 @@ pub(super) fn sealed(engine: &Engine, stored: &[Signed]) {
     if !names.is_empty() {
         keeper.sealed(&names);
     }
+}
+
+/// Whether a seal is left to the next mount, because it would wait for a quote while this one ends.
+pub(super) fn postponed(engine: &Engine, path: Option<&PathBytes>) -> bool {
+    let wants = |k: &Arc<Keeper>| path.is_some_and(|p| k.wants_own(p));
+    engine.stopping.load(Ordering::Acquire) && engine.keeper.as_ref().is_some_and(wants)
 }
 
 /// `--explicit-quotes`: a quote for this manifest alone. Without it the file is sealed all the same, and `status` says so.

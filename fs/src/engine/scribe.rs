@@ -166,6 +166,8 @@ impl Scribe {
                     self.write_rows(engine, std::mem::take(&mut rows));
                     self.forget(&path);
                 }
+                // The mount ends: the next one makes its quote, and seals it.
+                Work::Seal(plan) if evidence::postponed(engine, plan.row.path.as_ref()) => {}
                 Work::Seal(plan) => match self.sign(engine, &plan) {
                     Ok(s) => {
                         rows.runs.insert(plan.run);
@@ -303,8 +305,11 @@ impl Scribe {
     fn sign_registration(&self, engine: &Engine, r: &Arc<Registration>) -> Result<Signed, String> {
         let sealed_at = now();
         let config = engine.config_digest(Some(&r.path));
-        let Worded { statement, fields } =
-            registered(&self.frame, r, config, &sealed_at).map_err(|e| e.to_string())?;
+        let Worded {
+            mut statement,
+            fields,
+        } = registered(&self.frame, r, config, &sealed_at).map_err(|e| e.to_string())?;
+        evidence::own_quote(engine, &self.sealer, &mut statement, Some(&r.path));
         let sealed = self.sealer.seal(&statement).map_err(|e| e.to_string())?;
         let row = VersionRow {
             node: NodeRef::Version(r.version),

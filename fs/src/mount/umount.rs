@@ -1,10 +1,14 @@
 //! `atlas-fs umount`: asks the daemon to end, waits until it has, and clears away what has no daemon. Never looks into the mount while that could block.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use atlas_manifests::wire::{Ask, Say};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::detach::{KernelMount, MountPoint as _};
 use super::pulse::{PATIENCE, Pulse, pulse};
@@ -27,7 +31,7 @@ pub fn umount(options: &UmountOptions, say: &mut dyn FnMut(&str)) -> Result<(), 
         .map_err(|e| Failure::other(format!("{}: {e}", shown(&options.mountpoint))))?;
     let mount = find(&point)?;
     match daemon(&point) {
-        Some(client) => ask(client, options, &mount),
+        Some((client, process)) => ask(client, process, options, &mount),
         None => without_daemon(&mount, options.force, say),
     }
 }
@@ -53,17 +57,45 @@ fn find(point: &Path) -> Result<KernelMount, Failure> {
 }
 
 /// A connection to the daemon that says it serves `point`. Sockets of the dead, the deaf and the others are passed over.
-fn daemon(point: &Path) -> Option<Client> {
+fn daemon(point: &Path) -> Option<(Client, Option<OwnedFd>)> {
     sockets().into_iter().find_map(|socket| {
         let mut client = Client::connect(&socket, PATIENCE).ok()?;
         match client.ask(Ask::Status) {
-            Ok(Say::Status(status)) if status.mountpoint.as_path() == point => Some(client),
+            Ok(Say::Status(status)) if status.mountpoint.as_path() == point => {
+                Some((client, process(status.pid)))
+            }
             _ => None,
         }
     })
 }
 
-fn ask(mut client: Client, options: &UmountOptions, mount: &KernelMount) -> Result<(), Failure> {
+/// A process, to be waited for. `None` when it is gone, or out of this pid namespace.
+fn process(pid: u32) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(pid.try_into().ok()?)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// Waits for the process' end. The connection may close before: the daemon ends those that are silent for long.
+fn gone(process: Option<&OwnedFd>, patience: Duration) {
+    let Some(process) = process else { return };
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(process, PollFlags::IN)];
+        let time = Timespec::try_from(left).unwrap_or_default();
+        match poll(&mut fds, Some(&time)) {
+            Err(Errno::INTR) if !left.is_zero() => {}
+            _ => return,
+        }
+    }
+}
+
+fn ask(
+    mut client: Client,
+    process: Option<OwnedFd>,
+    options: &UmountOptions,
+    mount: &KernelMount,
+) -> Result<(), Failure> {
     let drain = options.drain.map(Duration::from_secs);
     let patience = drain.map_or(LONGEST, |d| {
         d.saturating_add(Duration::from_secs(120)).min(LONGEST)
@@ -75,8 +107,11 @@ fn ask(mut client: Client, options: &UmountOptions, mount: &KernelMount) -> Resu
     let answer = client.set_patience(patience).and_then(|()| client.ask(ask));
     match answer {
         Ok(Say::Error { text, code }) => return Err(Failure::new(code, text)),
-        // The daemon closes the connection when it has let go of everything, so that the next mount finds nothing locked.
-        Ok(_) => while client.reply().is_ok() {},
+        // The daemon ends when it has let go of everything, so that the next mount finds nothing locked.
+        Ok(_) => {
+            while client.reply().is_ok() {}
+            gone(process.as_ref(), patience);
+        }
         // It may have ended faster than it could answer: the mount table knows.
         Err(ClientError::Io(_) | ClientError::NotAReply(_)) => {}
     }

@@ -186,6 +186,9 @@ fn every_long_option_has_its_spelling_after_o() {
         let word = match (name, value) {
             (_, false) => name.to_owned(),
             ("io", _) => "io=inline".into(),
+            ("tdx", _) => "tdx=require".into(),
+            // One excludes the other.
+            ("gpu-evidence-command", _) => "gpu-evidence-command=true".into(),
             ("runs", _) => "runs=tree".into(),
             ("titles", _) => "titles=none".into(),
             ("log-level", _) => "log-level=warn".into(),

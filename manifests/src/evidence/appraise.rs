@@ -136,8 +136,9 @@ impl Appraiser {
         }
         let stored = stored.and_then(Result::ok);
         let fits = |c: &&Collateral| c.tee == "TDX" && Some(&c.fmspc) == a.facts.fmspc.as_ref();
-        let usable: Vec<&Collateral> = stored.iter().chain(&self.collateral).filter(fits).collect();
-        if usable.is_empty() {
+        let beside: Vec<&Collateral> = stored.iter().filter(fits).collect();
+        let own: Vec<&Collateral> = self.collateral.iter().filter(fits).collect();
+        if beside.is_empty() && own.is_empty() {
             let kind = a.facts.fmspc.as_deref().unwrap_or("unknown");
             let text = format!(
                 "there is no collateral for its kind of platform (FMSPC {kind}): it cannot be checked"
@@ -147,8 +148,16 @@ impl Appraiser {
             return;
         }
         let made = seconds(&binding.made).unwrap_or(0);
-        let when_made = self.vouched(quote, &usable, made);
-        let today = self.vouched(quote, &usable, self.clock.0);
+        let now = self.clock.0;
+        let today = self.vouched(quote, &own, &beside, now);
+        let all = own.iter().chain(&beside);
+        // Signatures do not change with the clock: where the same collateral speaks for both days, so does what it says.
+        let same = all.clone().all(|c| c.valid_at(made) == c.valid_at(now));
+        let when_made = if same {
+            today.clone()
+        } else {
+            self.vouched(quote, &own, &beside, made)
+        };
         let (when_made, today) = match (when_made, today) {
             (None, None) => {
                 let text = "its collateral is not valid, neither when it was made nor now: it cannot be checked";
@@ -177,22 +186,53 @@ impl Appraiser {
             a.facts.hardware = Hardware::Tdx;
             a.set(Check::Hardware, Tier::Affirming);
         }
+        if quote.attributes() & attribute::DEBUG != 0 {
+            let text = "a debug TD, which the policy allows: its host can read and change everything in it";
+            a.find(Check::Hardware, Tier::Warning, text, "");
+        }
+        if today.is_none() {
+            let text = "Intel's word for it is of the time that its daemon gives: what was revoked since is not known";
+            let remedy = "give collateral of today with --collateral";
+            a.find(Check::Hardware, Tier::Warning, text, remedy);
+        }
         let made = when_made.map(|(p, _)| p);
         let today = today.map(|(p, _)| p);
         self.tcb(a, made.as_ref(), today.as_ref());
     }
 
-    /// By collateral that is valid at that second; `None` when there is none.
-    fn vouched(&self, quote: &Quote<'_>, usable: &[&Collateral], second: u64) -> Option<Vouched> {
-        let valid = usable.iter().filter(|c| c.valid_at(second));
-        let mut last = None;
-        for collateral in valid {
+    /// By collateral that is valid at that second; `None` when there is none. What the verifier has comes before what lies with the evidence: older
+    /// collateral stays valid for weeks, and does not know what was revoked since. All of it must vouch; the newest says how well.
+    fn vouched(
+        &self,
+        quote: &Quote<'_>,
+        own: &[&Collateral],
+        beside: &[&Collateral],
+        second: u64,
+    ) -> Option<Vouched> {
+        let valid = |all: &[&Collateral]| -> Vec<Collateral> {
+            let valid = all.iter().filter(|c| c.valid_at(second));
+            valid.copied().cloned().collect()
+        };
+        let mut pool = valid(own);
+        if pool.is_empty() {
+            pool = valid(beside);
+        }
+        pool.sort_by_key(|c| c.window.0);
+        let mut newest = None;
+        for collateral in &pool {
             match self.vouched_by(quote, collateral, second) {
-                Ok(good) => return Some(Ok(good)),
-                Err(e) => last = Some(Err(e)),
+                Ok(good) => {
+                    let older = newest.replace(good);
+                    // Issued later may still say less: a higher evaluation number does not become lower.
+                    newest = match (older, newest) {
+                        (Some(o), Some(n)) if o.0.evaluation > n.0.evaluation => Some(o),
+                        (_, n) => n,
+                    };
+                }
+                Err(e) => return Some(Err(e)),
             }
         }
-        last
+        newest.map(Ok)
     }
 
     fn vouched_by(&self, quote: &Quote<'_>, collateral: &Collateral, second: u64) -> Vouched {
@@ -233,15 +273,12 @@ impl Appraiser {
             (Some(made), None) => {
                 self.level(a, made, "when it was made");
                 let text = "its patch level was looked up for the time that its daemon gives: whether it is good today is not known";
-                let (tier, remedy) = if self.policy.tcb.require_today {
-                    (
-                        Tier::Contraindicated,
-                        "give collateral of today with --collateral",
-                    )
+                let tier = if self.policy.requires_today() {
+                    Tier::Contraindicated
                 } else {
-                    (Tier::Warning, "give collateral of today with --collateral")
+                    Tier::Warning
                 };
-                a.find(Check::Tcb, tier, text, remedy);
+                a.find(Check::Tcb, tier, text, "give collateral of today with --collateral");
             }
             (None, None) => {}
         }
@@ -293,7 +330,8 @@ impl Appraiser {
                 }
                 Err(e) => a.find(check, Tier::Contraindicated, e.to_string(), ""),
             },
-            None if self.policy.measurements.require_ccel => {
+            // Anchors and quotes for one manifest go on from evidence that has it.
+            None if self.policy.measurements.require_ccel && stands_alone(evidence) => {
                 let text = "there is no firmware event log, and the policy wants one";
                 a.find(check, Tier::Contraindicated, text, "");
             }
@@ -305,6 +343,7 @@ impl Appraiser {
                 a.set(check, Tier::Affirming);
             }
             Match::Partial(name, missing) => {
+                a.partial = !self.policy.measurements.allow_partial;
                 let text = format!(
                     "what was booted fits {name:?}, which does not say {}",
                     missing.join(", ")
@@ -418,6 +457,12 @@ impl Appraiser {
             (None, _) => {}
         }
     }
+}
+
+/// What is to carry everything: an instance's first evidence, and answers.
+fn stands_alone(evidence: &Evidence) -> bool {
+    let purpose = evidence.bound().map(|b| b.purpose);
+    matches!(purpose, Ok(Purpose::Instance | Purpose::Answer) | Err(_))
 }
 
 /// The quote is about the binding, and the binding about what lies with it. Whose manifest it is, is compared where that is known.

@@ -106,8 +106,10 @@ pub struct TcbPolicy {
     pub min_evaluation_data_number: u32,
     /// Advisories that must not be open, for example `INTEL-SA-00960`.
     pub reject_advisories: Vec<String>,
-    /// It must also be good today: collateral that is valid now must be given.
-    pub require_today: bool,
+    /// It must also be good today: collateral that is valid now must be given. When it is left out: wherever evidence is demanded, because the time at
+    /// which a quote was made is its daemon's word, and the host sets that clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub require_today: Option<bool>,
 }
 
 impl Default for TcbPolicy {
@@ -116,7 +118,7 @@ impl Default for TcbPolicy {
             accept: vec![TcbWord::UpToDate],
             min_evaluation_data_number: 0,
             reject_advisories: Vec::new(),
-            require_today: false,
+            require_today: None,
         }
     }
 }
@@ -166,6 +168,8 @@ pub struct MeasurementPolicy {
     pub signers: Vec<PathBuf>,
     /// There must be a firmware event log (CCEL) that explains RTMR0 to 2.
     pub require_ccel: bool,
+    /// Where evidence is demanded, reference values may leave out MRTD, RTMR0 to 2 or MRCONFIGID.
+    pub allow_partial: bool,
 }
 
 /// What may have extended RTMR3.
@@ -278,10 +282,6 @@ impl Policy {
             let what = "no platform could pass: leave it out for UpToDate";
             return Err(("tcb.accept", what.to_owned()));
         }
-        if self.simulated.allow && self.simulated.root.is_none() {
-            let what = "there is nothing that it could allow without simulated.root";
-            return Err(("simulated.allow", what.to_owned()));
-        }
         Ok(())
     }
 
@@ -299,6 +299,12 @@ impl Policy {
             unset.extend(absent.map(|key| format!("{section}.{key}")));
         }
         unset
+    }
+
+    /// Whether the patch level must be known for today.
+    pub fn requires_today(&self) -> bool {
+        let demanded = self.evidence.require > Require::Nothing;
+        self.tcb.require_today.unwrap_or(demanded)
     }
 
     /// The JSON schema of the file (draft 2020-12).

@@ -167,10 +167,11 @@ impl Document {
         if document.measurements.is_empty() && document.artifacts.is_empty() {
             return Err("it vouches for nothing: give measurements or artifacts".to_owned());
         }
-        let nothing = Measurements::default();
-        if document.measurements.contains(&nothing) {
+        let says_nothing = |m: &Measurements| m.missing().len() == MANDATORY.len();
+        if document.measurements.iter().any(says_nothing) {
             return Err(
-                "a set of measurements without any register would fit every machine".to_owned(),
+                "measurements without mrtd, rtmr0, rtmr1, rtmr2 and mrconfigid would fit every image"
+                    .to_owned(),
             );
         }
         if document

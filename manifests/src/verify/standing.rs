@@ -36,7 +36,7 @@ impl Standing {
     pub(super) fn lacking(&self, appraiser: &Appraiser) -> Vec<Check> {
         let none = |check: &Check| match self {
             Self::Local => true,
-            Self::Appraised(a) => a.tier(*check) == Tier::None,
+            Self::Appraised(a) => a.lacks(*check),
         };
         appraiser.demanded().into_iter().filter(none).collect()
     }
@@ -128,7 +128,7 @@ fn appraise(
 ) -> Result<Appraisal, ShelfError> {
     let Some(bytes) = shelf.object(Object::Evidence, &name)? else {
         let mut a = Appraisal::unfounded(name);
-        let text = format!("the evidence that its certificate names ({name}) is not here");
+        let text = format!("the evidence that it names ({name}) is not here");
         let remedy = "verify with the bundle that was exported with it, or where its state is";
         a.find(Check::Hardware, Tier::None, text, remedy);
         return Ok(a);

@@ -150,7 +150,7 @@ fn two_clocks_good_when_made_and_not_known_today() {
         (tcb.when_made.as_deref(), tcb.today),
         (Some("UpToDate"), None)
     );
-    lab.policy.tcb.require_today = true;
+    lab.policy.tcb.require_today = Some(true);
     refused(&lab.appraise(&evidence), Check::Tcb, "today");
     // With collateral of that day both are known; and what is revoked since is refused.
     let mut later = CollateralSpec::at(lab.now as i64);

@@ -205,7 +205,7 @@ impl Case {
         appraiser.policy.freshness.max_age_seconds = (self.policy & 2 != 0).then_some(3600);
         appraiser.policy.runtime_log.allow_foreign = self.policy & 4 != 0;
         appraiser.policy.measurements.require_ccel = self.policy & 8 != 0;
-        appraiser.policy.tcb.require_today = self.policy & 16 != 0;
+        appraiser.policy.tcb.require_today = Some(self.policy & 16 != 0);
         let a = appraiser.appraise(&Presented {
             evidence: &evidence,
             earlier: &|id| (*id == honest.id()).then(|| honest.clone()),

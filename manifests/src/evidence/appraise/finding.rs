@@ -126,6 +126,10 @@ pub struct Appraisal {
     pub facts: Facts,
     /// The keys it binds, by what they may sign.
     pub(crate) seal_key: Option<Sha256>,
+    /// The reference values that fit leave out what they must not.
+    pub(super) partial: bool,
+    /// A quote of its own that is named and proves nothing.
+    pub(super) unproven: bool,
     /// The partial claim that it binds, when it was made for one manifest.
     pub(crate) claim: Option<Sha256>,
 }
@@ -149,6 +153,8 @@ impl Appraisal {
                 events: None,
             },
             seal_key: None,
+            partial: false,
+            unproven: false,
             claim: None,
         }
     }
@@ -173,8 +179,14 @@ impl Appraisal {
             text: format!("its own quote: {}", f.text),
             ..f
         }));
-        if other.facts.hardware == Hardware::Simulated {
-            self.facts.hardware = Hardware::Simulated;
+        match other.facts.hardware {
+            Hardware::Simulated => self.facts.hardware = Hardware::Simulated,
+            Hardware::Tdx => {}
+            Hardware::None => {
+                self.unproven = true;
+                let text = "the quote that was made for this file alone is missing, or cannot be checked";
+                self.find(Check::KeyBinding, Tier::Warning, text, "");
+            }
         }
     }
 
@@ -224,6 +236,13 @@ impl Appraisal {
         self.findings.retain(|f| {
             f.check == Check::Hardware || f.tier == Tier::Contraindicated || f.tier == Tier::None
         });
+    }
+
+    /// Whether there is less for a check than a demand is content with.
+    pub fn lacks(&self, check: Check) -> bool {
+        self.tier(check) == Tier::None
+            || (check == Check::Measurements && self.partial)
+            || (check == Check::KeyBinding && self.unproven)
     }
 
     /// Whether anything in it is bad.

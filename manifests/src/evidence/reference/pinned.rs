@@ -65,8 +65,9 @@ impl References {
                     let what = "was changed since it was pinned: remove the file, and add the original again";
                     return Err(unfit(&file)(what.to_owned()));
                 }
-                // A policy that names signers wants more: what nobody signed does not count.
-                if signers.is_empty() || vouched.signer.is_some() {
+                // A policy that names signers wants theirs, and not those of whoever else is pinned.
+                let wanted = |id| known.iter().any(|k| k.id() == id);
+                if signers.is_empty() || vouched.signer.is_some_and(wanted) {
                     all.documents.push(vouched);
                 }
             }

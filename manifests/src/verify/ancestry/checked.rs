@@ -89,7 +89,7 @@ pub(super) fn load(
     {
         let check = first.as_str();
         return Err(Trouble::evidence(format!(
-            "the policy demands evidence of every ancestor, and there is none for {check}"
+            "the policy demands evidence of every ancestor, and there is not enough for {check}"
         )));
     }
     Ok(Arc::new(Checked {
