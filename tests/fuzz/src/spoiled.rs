@@ -30,32 +30,33 @@ pub struct Case {
     policy: u8,
 }
 
-/// A guest that is in somebody's hands.
+/// A guest that is in somebody's hands. Nothing but zeros is honest, or no input would be believed far enough to matter.
 #[derive(Debug, Arbitrary)]
 struct Guest {
     purpose: u8,
-    seq: u64,
+    seq: Option<u64>,
     other_instance: bool,
     /// Whose evidence the log is said to go on from: nobody's, the honest one's, or another's.
     previous: u8,
-    keys: u8,
+    lost_keys: u8,
     nonce: Option<[u8; 4]>,
-    claim: bool,
+    wrong_claim: bool,
     /// In the text of its time.
     made: Vec<Edit>,
-    from: u64,
-    /// RTMR3 began as the honest log ended.
-    goes_on: bool,
+    from: Option<u64>,
+    wrong_base: bool,
+    /// It leaves out its beginning.
+    no_start: bool,
     log: Vec<Logged>,
 }
 
-/// One entry of its log.
+/// One entry of its log. Events are numbered as they should be, but for an error.
 #[derive(Debug, Arbitrary)]
 enum Logged {
-    Start { honest: bool },
-    Seal { seq: u8, total: u64 },
-    Anchor { seq: u8, number: u64 },
-    End { seq: u8, other: bool },
+    Start { dishonest: bool },
+    Seal { error: u8, total: u64 },
+    Anchor { error: u8, number: u64 },
+    End { error: u8, own: bool },
     Unreadable(Vec<u8>),
     Digest(u8),
     Foreign(u8),
@@ -84,6 +85,8 @@ pub fn house() -> &'static LocalKey<House> {
 impl Guest {
     fn evidence(&self, house: &House) -> Evidence {
         let honest = house.evidence();
+        let before = honest.events.as_ref().map(EventLog::head);
+        let before = before.expect("the honest log");
         let mut binding = honest.bound().expect("the honest binding");
         let start = binding.clone();
         binding.purpose = match self.purpose % 4 {
@@ -92,7 +95,8 @@ impl Guest {
             2 => Purpose::Answer,
             _ => Purpose::Manifest,
         };
-        binding.seq = self.seq;
+        let seq = u64::from(binding.purpose != Purpose::Instance);
+        binding.seq = self.seq.unwrap_or(seq);
         if self.other_instance {
             binding.instance = InstanceId([2; 16]);
         }
@@ -101,70 +105,80 @@ impl Guest {
             1 => Some(honest.id()),
             _ => Some(Sha256([8; 32])),
         };
-        binding.keys.truncate(usize::from(self.keys % 3));
+        let goes_on = binding.previous.is_some();
+        let keys = binding.keys.len();
+        binding
+            .keys
+            .truncate(keys - usize::from(self.lost_keys) % (keys + 1));
         binding.beacon = self.nonce.map(|n| Beacon::Nonce(n.to_vec()));
-        binding.claim = self.claim.then_some(Sha256([6; 32]));
+        let claims = (binding.purpose == Purpose::Manifest) != self.wrong_claim;
+        binding.claim = claims.then_some(Sha256([6; 32]));
         let mut made = binding.made.into_bytes();
         self.made.iter().for_each(|e| e.apply(&mut made));
         binding.made = String::from_utf8_lossy(&made).into_owned();
-        let base = match (&honest.events, self.goes_on) {
-            (Some(log), true) => log.head().rtmr3,
-            _ => Rtmr::ZERO,
+        let begins = goes_on != self.wrong_base;
+        let mut log = EventLog {
+            from: self.from.unwrap_or(if goes_on { before.count } else { 0 }),
+            base: if begins { before.rtmr3 } else { Rtmr::ZERO },
+            entries: Vec::new(),
         };
-        let log = EventLog {
-            from: self.from,
-            base,
-            entries: self.log.iter().map(|l| l.entry(&start)).collect(),
-        };
+        // The honest log holds two events of the instance.
+        let mut next = if goes_on { 2 } else { 0 };
+        let first = (!goes_on && !self.no_start).then_some(Logged::Start { dishonest: false });
+        for logged in first.iter().chain(&self.log) {
+            log.entries.push(logged.entry(&start, &mut next));
+        }
         house.attest(binding, log).expect("a quote")
     }
 }
 
 impl Logged {
-    fn entry(&self, binding: &Binding) -> Entry {
+    fn entry(&self, binding: &Binding, next: &mut u64) -> Entry {
         let key = |purpose| binding.key(purpose).unwrap_or(Sha256([0; 32]));
-        let (seq, body) = match self {
-            Self::Start { honest } => (
+        let (error, body) = match self {
+            Self::Start { dishonest } => (
                 0,
                 EventBody::Start {
                     seal_key: key(KeyUse::Seal),
                     log_key: key(KeyUse::Log),
                     config: binding.config,
-                    program: if *honest {
-                        binding.program
-                    } else {
+                    program: if *dishonest {
                         Sha256([0xee; 32])
+                    } else {
+                        binding.program
                     },
                 },
             ),
-            Self::Seal { seq, total } => (
-                *seq,
+            Self::Seal { error, total } => (
+                *error,
                 EventBody::Seal {
                     total: *total,
                     batch: atlas_manifests::set::empty_head(),
                     log: None,
                 },
             ),
-            Self::Anchor { seq, number } => (
-                *seq,
+            Self::Anchor { error, number } => (
+                *error,
                 EventBody::Anchor {
                     seq: *number,
                     previous: Sha256([8; 32]),
                 },
             ),
-            Self::End { seq, .. } => (*seq, EventBody::End { total: 1 }),
+            Self::End { error, .. } => (*error, EventBody::End { total: 1 }),
             Self::Unreadable(bytes) => return Entry::Event(bytes.clone()),
             Self::Digest(byte) => return Entry::Digest(EventDigest([*byte; 48])),
             Self::Foreign(byte) => return Entry::Foreign(Rtmr([*byte; 48])),
         };
-        let other = matches!(self, Self::End { other: true, .. });
+        let other = matches!(self, Self::End { own: false, .. });
+        let (instance, number) = if other {
+            (InstanceId([3; 16]), 0)
+        } else {
+            *next += 1;
+            (binding.instance, *next - 1)
+        };
         let event = Event {
-            instance: if other {
-                InstanceId([3; 16])
-            } else {
-                binding.instance
-            },
-            seq: seq.into(),
+            instance,
+            seq: number + u64::from(error),
             body,
         };
         Entry::Event(event.encode())
