@@ -106,7 +106,10 @@ fn usual_policy() -> Option<PathBuf> {
     let missing = |p: &Path| match fs::symlink_metadata(p) {
         // A home that is closed to this user (sudo) holds no policy of his.
         Err(e) if own.as_deref() == Some(p) => {
-            matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory)
+            matches!(
+                e.kind(),
+                ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory
+            )
         }
         Err(e) => e.kind() == ErrorKind::NotFound,
         Ok(_) => false,
@@ -145,7 +148,10 @@ fn read(file: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
         .open(file)
         .map_err(failed)?;
     if !opened.metadata().map_err(failed)?.is_file() {
-        return Err(Failure::error(format!("{}: is no regular file", file.display())));
+        return Err(Failure::error(format!(
+            "{}: is no regular file",
+            file.display()
+        )));
     }
     opened
         .take(limit + 1)

@@ -402,3 +402,79 @@ fn gpu_evidence_is_bound_to_the_instance_that_collected_it() {
         .flag("echo broken >&2; exit 3");
     refused(&lab, &with, "broken");
 }
+
+/// A host that answers no more keeps nobody from unmounting, and the next mount finds nothing locked.
+#[test]
+fn unmounting_ends_although_the_host_gives_no_quote_any_more() {
+    let td = TrustDomain::start(&[]);
+    let lab = Lab::new();
+    let mount = lab.mount(options(&td, Io::Passthrough, "require"));
+    mount.sh("echo x > x").ok();
+    mount.sync();
+    td.tell("fail ETIMEDOUT 100000");
+    mount.unmount();
+    td.tell("calm");
+    let again = lab.mount(options(&td, Io::Passthrough, "require"));
+    let flags = simulated(&td);
+    verify(&again, "x", &flags).expect(0);
+    again.sh("cat x > y").ok();
+    again.sync();
+    verify(&again, "y", &flags).expect(0);
+}
+
+#[test]
+fn what_the_daemon_reads_for_its_evidence_does_not_lie_below_its_own_mount() {
+    let td = TrustDomain::start(&[]);
+    let lab = Lab::new();
+    let below = lab.mountpoint().join("events");
+    let with = options(&td, Io::Passthrough, "auto")
+        .flag("--event-log")
+        .flag(below.to_str().unwrap());
+    let answer = lab.mount_refused(&with).expect(2);
+    assert!(
+        answer.stderr.contains("below the mount point"),
+        "{}",
+        answer.stderr
+    );
+}
+
+#[test]
+fn a_policy_that_is_there_and_cannot_be_read_is_not_no_policy() {
+    let lab = Lab::new();
+    let mount = lab.mount(Options::new(Io::Passthrough).flag("--tdx").flag("off"));
+    mount.sh("echo x > x").ok();
+    mount.sync();
+    let file = Path::new("/etc/atlas/policy.toml");
+    fs::write(file, "[evidence]\nrequire = \"file\"\n").unwrap();
+    let demanding = mount.ctl(&["verify", "x"]).expect(6);
+    assert!(
+        demanding
+            .stderr
+            .contains("By the policy in /etc/atlas/policy.toml")
+    );
+    fs::remove_file(file).unwrap();
+    std::os::unix::fs::symlink("gone.toml", file).unwrap();
+    mount.ctl(&["verify", "x"]).expect(1);
+    fs::remove_file(file).unwrap();
+    mount.ctl(&["verify", "x"]).expect(0);
+}
+
+#[test]
+fn a_whole_directory_and_what_is_registered_can_have_quotes_of_their_own() {
+    let td = TrustDomain::start(&[]);
+    let lab = Lab::new();
+    lab.put("gold/old.bin", b"registered");
+    lab.put("gold/x", b"");
+    let with = options(&td, Io::Passthrough, "require")
+        .flag("--explicit-quotes")
+        .flag("gold/");
+    let mount = lab.mount(with);
+    mount
+        .sh("echo new > gold/new.bin; echo lead > lead.bin")
+        .ok();
+    mount.sync();
+    assert_eq!(evidence_in(&lab.behind(".atlas")).len(), 2);
+    mount.ctl(&["register", "gold/old.bin"]).expect(0);
+    assert_eq!(evidence_in(&lab.behind(".atlas")).len(), 3);
+    verify(&mount, "gold/old.bin", &simulated(&td)).expect(0);
+}

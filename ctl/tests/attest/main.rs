@@ -46,7 +46,7 @@ fn honest_evidence_passes_for_whom_it_should_and_for_nobody_else() {
 
     let unknown = home.verified(6, "e.atlas", &[]);
     assert!(
-        unknown.contains("there is nothing for measurements"),
+        unknown.contains("there is not enough for measurements"),
         "{unknown}"
     );
     home.believe("e.atlas");
@@ -152,7 +152,7 @@ fn evidence_without_collateral_of_its_time_is_not_believed_until_somebody_gives_
         home.believe("e.atlas");
         let refused = home.verified(6, "e.atlas", &[]);
         assert!(
-            refused.contains("there is nothing for hardware"),
+            refused.contains("there is not enough for hardware"),
             "{refused}"
         );
         fs::create_dir(home.path("collateral")).unwrap();

@@ -67,7 +67,10 @@ fn run(words: &[OsString], nonce: &str, deadline: Duration) -> Result<Vec<u8>, S
         .args(arguments)
         // What the daemon was started with may hold secrets that are no business of a report.
         .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
         .env(NONCE, nonce)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -466,7 +466,9 @@ impl Machine for Td {
     }
 
     fn extend(&self, digest: &EventDigest) -> io::Result<()> {
-        self.interfaces.extend_rtmr3(&digest.0).map_err(io::Error::other)
+        self.interfaces
+            .extend_rtmr3(&digest.0)
+            .map_err(io::Error::other)
     }
 
     fn ccel(&self) -> io::Result<Option<Vec<u8>>> {

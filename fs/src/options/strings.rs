@@ -36,17 +36,27 @@ const KERNEL: [&str; 11] = [
 /// Long options without a value.
 const SWITCHES: [&str; 4] = ["allow-other", "any-pid-namespace", "read-only", "sidecar"];
 /// Long options with a value.
-const VALUES: [&str; 10] = [
+const VALUES: [&str; 20] = [
     "authority",
+    "ccel",
+    "collateral",
     "digest-threads",
     "drain",
+    "event-log",
+    "explicit-quotes",
+    "gpu-evidence",
+    "gpu-evidence-command",
+    "image",
     "io",
     "log-file",
     "log-level",
+    "mr-root",
     "node-state",
     "runs",
     "state",
+    "tdx",
     "titles",
+    "tsm-root",
 ];
 
 /// What `-o` strings say, as arguments, in order.

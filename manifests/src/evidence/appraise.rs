@@ -278,7 +278,12 @@ impl Appraiser {
                 } else {
                     Tier::Warning
                 };
-                a.find(Check::Tcb, tier, text, "give collateral of today with --collateral");
+                a.find(
+                    Check::Tcb,
+                    tier,
+                    text,
+                    "give collateral of today with --collateral",
+                );
             }
             (None, None) => {}
         }

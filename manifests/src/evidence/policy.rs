@@ -378,11 +378,6 @@ mod tests {
                 "line 2: platform.ppid: ",
                 "32",
             ),
-            (
-                "[simulated]\nallow = true",
-                "line 2: simulated.allow: ",
-                "simulated.root",
-            ),
             ("evidence = 1", "line 1: evidence: ", "integer"),
             ("\n[tcb\n", "line 2: ", "]"),
         ] {
@@ -413,7 +408,8 @@ mod tests {
             [
                 "freshness.max-age-seconds",
                 "platform.ppid",
-                "simulated.root"
+                "simulated.root",
+                "tcb.require-today"
             ]
         );
         // Parsing fills in what a file leaves out: the file itself must name them all.

@@ -1,7 +1,7 @@
 //! Attacks on quote, platform, measurements, binding and age (rows 1 to 16, 31, 32 and 34 of the trust facts).
 
 use atlas_manifests::evidence::Beacon;
-use atlas_manifests::evidence::appraise::Check;
+use atlas_manifests::evidence::appraise::{Check, Presented};
 use atlas_manifests::evidence::collateral::Collateral;
 use atlas_manifests::evidence::policy::{Require, TcbWord};
 use atlas_manifests::evidence::quote::Quote;
@@ -158,7 +158,7 @@ fn two_clocks_good_when_made_and_not_known_today() {
         let mut appraiser = lab.appraiser();
         let json = lab.world.collateral(spec).unwrap();
         appraiser.collateral = vec![Collateral::parse(json.as_bytes()).unwrap()];
-        appraiser.appraise(&atlas_manifests::evidence::appraise::Presented {
+        appraiser.appraise(&Presented {
             evidence: &evidence,
             earlier: &|_| None,
             collateral: Some(lab.collateral().as_bytes()),
@@ -176,6 +176,72 @@ fn two_clocks_good_when_made_and_not_known_today() {
     refused(&with(&lab, &later), Check::Tcb, "OutOfDate today");
     later.revoke_pck = true;
     refused(&with(&lab, &later), Check::Hardware, "");
+}
+
+/// Older collateral stays valid for weeks, and whoever holds the store can leave it there.
+#[test]
+fn row_4_what_the_verifier_has_is_not_overruled_by_older_collateral_beside_the_data() {
+    let mut lab = Lab::new();
+    let evidence = lab.evidence();
+    let beside = lab.collateral();
+    let with = |lab: &Lab, specs: &[CollateralSpec]| {
+        let mut appraiser = lab.appraiser();
+        let read = |s: &CollateralSpec| {
+            Collateral::parse(lab.world.collateral(s).unwrap().as_bytes()).unwrap()
+        };
+        appraiser.collateral = specs.iter().map(read).collect();
+        appraiser.appraise(&Presented {
+            evidence: &evidence,
+            earlier: &|_| None,
+            collateral: Some(beside.as_bytes()),
+            nonce: None,
+        })
+    };
+    let good_then = CollateralSpec::at(NOW);
+    let mut newer = CollateralSpec::at(NOW);
+    newer.issued += 60;
+    let mut revoked = newer.clone();
+    revoked.revoke_pck = true;
+    let outdated = newer.status(TcbStatus::OutOfDate);
+    refused(&with(&lab, &[outdated.clone()]), Check::Tcb, "OutOfDate");
+    refused(&with(&lab, &[revoked.clone()]), Check::Hardware, "");
+    // Also beside an older one of the verifier's own, in either order.
+    refused(
+        &with(&lab, &[good_then.clone(), outdated.clone()]),
+        Check::Tcb,
+        "OutOfDate",
+    );
+    refused(
+        &with(&lab, &[outdated, good_then.clone()]),
+        Check::Tcb,
+        "OutOfDate",
+    );
+    refused(&with(&lab, &[good_then, revoked]), Check::Hardware, "");
+}
+
+#[test]
+fn row_16_reference_values_that_leave_out_the_image_are_not_enough_where_evidence_is_demanded() {
+    let mut lab = Lab::new();
+    lab.policy.evidence.require = Require::File;
+    lab.policy.tcb.require_today = Some(false);
+    lab.references[0].rtmr1 = None;
+    let a = lab.verdict();
+    assert_eq!(a.tier(Check::Measurements), Tier::Warning);
+    assert!(a.lacks(Check::Measurements));
+    lab.policy.measurements.allow_partial = true;
+    assert!(!lab.verdict().lacks(Check::Measurements));
+}
+
+#[test]
+fn without_collateral_of_today_hardware_is_a_warning_and_refused_where_evidence_is_demanded() {
+    let mut lab = Lab::new();
+    let evidence = lab.evidence();
+    lab.now = NOW as u64 + 60 * DAY;
+    assert!(!lab.appraise(&evidence).refused());
+    lab.policy.evidence.require = Require::File;
+    refused(&lab.appraise(&evidence), Check::Tcb, "today");
+    lab.policy.tcb.require_today = Some(false);
+    assert!(!lab.appraise(&evidence).refused());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use atlas_manifests::digest::{Digests, Sha256};
 use atlas_manifests::evidence::policy::Require;
 use atlas_manifests::evidence::{BoundKey, Entry, Evidence, KeyUse, Purpose};
 use atlas_manifests::id::{InstanceId, NodeRef, VersionId};
+use atlas_manifests::scan::StoreScan;
 use atlas_manifests::seal::Sealer;
 use atlas_manifests::set::empty_head;
 use atlas_manifests::shelf::{Object, Shelf, ShelfError};
@@ -50,6 +51,21 @@ struct House {
     shelf: Heap,
     sealer: Sealer,
     evidence: Evidence,
+}
+
+/// With manifests to be found by content, newest last.
+struct Both<'a> {
+    heap: &'a Heap,
+    names: Vec<Sha256>,
+}
+
+impl Shelf for Both<'_> {
+    fn object(&self, kind: Object, name: &Sha256) -> Result<Option<Vec<u8>>, ShelfError> {
+        self.heap.object(kind, name)
+    }
+    fn manifests_of(&self, _: &Digests) -> Result<Vec<Sha256>, ShelfError> {
+        Ok(self.names.clone())
+    }
 }
 
 /// An instance's key, and evidence that binds it.
@@ -207,7 +223,11 @@ fn a_local_key_says_nothing_of_hardware_and_cannot_claim_it() {
         says(&house.verify(&liar), Code::Evidence, "names no evidence");
     }
     house.lab.policy.evidence.require = Require::File;
-    says(&house.verify(&honest), Code::Evidence, "none for hardware");
+    says(
+        &house.verify(&honest),
+        Code::Evidence,
+        "not enough for hardware",
+    );
 }
 
 #[test]
@@ -414,5 +434,62 @@ fn a_quote_for_one_manifest_is_good_for_that_one_only() {
         Code::Evidence,
         "not made for this use",
     );
+    // Without it the file is not what it says, and a demand is not met.
+    let manifest = house.seal(&Statement {
+        evidence: Some(own.id()),
+        ..House::statement()
+    });
+    house
+        .shelf
+        .0
+        .borrow_mut()
+        .remove(&("Evidence".to_owned(), own.id()));
+    let v = house.verify(&manifest);
+    assert_eq!(v.checks.key_binding, Tier::Warning, "{:#?}", v.reasons);
     house.lab.policy.evidence.require = Require::File;
+    says(
+        &house.verify(&manifest),
+        Code::Evidence,
+        "not enough for key-binding",
+    );
+}
+
+/// The same bytes, sealed once more by somebody honest, do not speak for the file that was refused.
+#[test]
+fn a_refused_manifest_of_a_files_own_is_not_replaced_by_another_of_the_same_bytes() {
+    let mut house = House::new();
+    let bad = house.seal(&House::statement());
+    house.sealer = Sealer::new(house.authority.issue(InstanceId([7; 16])).unwrap()).unwrap();
+    let honest = house.seal(&Statement {
+        hardware: Hardware::None,
+        instance: InstanceId([7; 16]),
+        ..House::statement()
+    });
+    house.lab.root = false;
+    let shelf = Both {
+        heap: &house.shelf,
+        names: vec![Sha256::of(&honest), Sha256::of(&bad)],
+    };
+    let subject = Subject {
+        path: "model.pt".into(),
+        content: Content::Digests(Digests::of(b"a model")),
+    };
+    let rows = StoreScan::of(&house.shelf, &[Sha256::of(&bad)])
+        .unwrap()
+        .into_rows()
+        .0;
+    let choice = ManifestChoice {
+        row: rows.into_iter().next(),
+        ..ManifestChoice::default()
+    };
+    let mut memo = Memo::default();
+    let v = verify(
+        &shelf,
+        &house.terms(),
+        subject,
+        &choice,
+        &mut memo,
+        &|_, _| {},
+    );
+    says(&v, Code::Evidence, "Intel's root");
 }

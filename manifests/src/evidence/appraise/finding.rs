@@ -184,7 +184,8 @@ impl Appraisal {
             Hardware::Tdx => {}
             Hardware::None => {
                 self.unproven = true;
-                let text = "the quote that was made for this file alone is missing, or cannot be checked";
+                let text =
+                    "the quote that was made for this file alone is missing, or cannot be checked";
                 self.find(Check::KeyBinding, Tier::Warning, text, "");
             }
         }

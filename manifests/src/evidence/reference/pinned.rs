@@ -235,6 +235,25 @@ mod tests {
         );
         assert!(matches!(all.compare(&found()), Match::Full(_)));
     }
+    /// Somebody pinned B's values on this machine; the policy wants A's.
+    #[test]
+    fn a_policy_that_names_signers_takes_no_others_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let pins = dir.path().join("reference");
+        let (private, public) = keys(3);
+        let (_, wanted) = keys(4);
+        let (file, key) = (dir.path().join("r.json"), dir.path().join("b.pub"));
+        let document = references(vec![found()]).documents.remove(0).document;
+        fs::write(&file, document.sign(&private).unwrap()).unwrap();
+        fs::write(&key, &public).unwrap();
+        add(&pins, &file, Some(&key), false).unwrap();
+        let a = dir.path().join("a.pub");
+        fs::write(&a, &wanted).unwrap();
+        let load = |signer: PathBuf| References::load(&[pins.clone()], &[], &[signer]).unwrap();
+        assert_eq!(load(a).compare(&found()), Match::Nothing);
+        assert!(matches!(load(key).compare(&found()), Match::Full(_)));
+    }
+
     #[test]
     fn a_pin_is_taken_away_whole_and_only_the_one_that_was_meant() {
         let dir = tempfile::tempdir().unwrap();
