@@ -113,8 +113,8 @@ impl Sealer {
     /// As `seal`.
     pub fn partial_claim(&self, statement: &Statement) -> Result<Sha256, SealError> {
         let mut said = assertion::trim(statement);
-        // Ingredients are not part of it, but by way of the input set's head.
-        said.inputs.clear();
+        // Ingredients are no part of it; what was read is bound by the input set's head.
+        (said.parent, said.inputs) = (None, Vec::new());
         said.evidence = None;
         let manifest = self.sign(&said)?;
         let frame = Frame::parse(&manifest).map_err(SealError::Frame)?;

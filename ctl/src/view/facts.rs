@@ -41,7 +41,7 @@ pub(crate) fn whole(f: &Facts, paint: Paint) -> String {
     let events = f.events.map(|n| amount::counted(n, "event", "events"));
     block.maybe(
         "event log",
-        events.map(|n| format!("RTMR3 replays from {n}")),
+        events.map(|n| format!("RTMR3 replays from {n}, until it was made")),
     );
     block.text
 }

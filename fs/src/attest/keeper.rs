@@ -1,29 +1,27 @@
 //! The attester at work in a mount: begins before the first seal, follows what is sealed on a thread of its own, ends in order. Off every hot
 //! path: no request waits for it, and no seal but those of files that were to have a quote of their own, and what is sealed behind them.
 
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use atlas_manifests::authority::InstanceKey;
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::digest::Sha256;
-use atlas_manifests::evidence::event::EventDigest;
-use atlas_manifests::evidence::{BoundKey, Evidence, KeyUse, Rtmr};
+use atlas_manifests::evidence::{BoundKey, Evidence, KeyUse};
 use atlas_manifests::id::InstanceId;
 use atlas_manifests::store::{Item, Store, StoreError};
 use atlas_manifests::vocabulary::Hardware;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use ignore::gitignore::Gitignore;
 
 use super::batches::{Due, Pace};
 use super::detect;
-use super::events::{DEFAULT_DIR, EventFile};
+use super::events::EventFile;
 use super::evidence::{AttestError, Attester, Setup};
 use super::gpu::GpuSource;
+use super::ground::{Td, config_text, event_log, patterns, program};
 use super::machine::Machine;
 use super::tdx::{Interfaces, Presence};
 
@@ -442,86 +440,6 @@ impl Keeper {
             .and_then(|name| self.attester.collateral(&name));
         bytes.map_or(Ok(()), |b| self.store.put(&Item::collateral(b.to_vec())))
     }
-}
-
-/// A trust domain by way of the kernel.
-struct Td {
-    interfaces: Interfaces,
-    cancelled: Arc<AtomicBool>,
-}
-
-impl Machine for Td {
-    fn quote(&self, report_data: &[u8; 64], within: Duration) -> Result<Vec<u8>, String> {
-        self.interfaces
-            .quote(report_data, within, &self.cancelled, &|_| Ok(()))
-            .map_err(|e| e.to_string())
-    }
-
-    fn rtmr3(&self) -> io::Result<Option<Rtmr>> {
-        if !self.interfaces.has_rtmr() {
-            return Ok(None);
-        }
-        let value = self.interfaces.rtmr3().map_err(io::Error::other)?;
-        Ok(Some(Rtmr(value)))
-    }
-
-    fn extend(&self, digest: &EventDigest) -> io::Result<()> {
-        self.interfaces
-            .extend_rtmr3(&digest.0)
-            .map_err(io::Error::other)
-    }
-
-    fn ccel(&self) -> io::Result<Option<Vec<u8>>> {
-        self.interfaces.ccel().map_err(io::Error::other)
-    }
-
-    fn genuine(&self) -> bool {
-        self.interfaces.genuine()
-    }
-}
-
-/// One for each set of registers: those of a simulator must never be taken for the machine's.
-fn event_log(settings: &Settings) -> PathBuf {
-    let registers = &settings.interfaces.measurements;
-    match &settings.event_log {
-        Some(dir) => dir.clone(),
-        None if *registers == Interfaces::default().measurements => DEFAULT_DIR.into(),
-        None => {
-            let name = Sha256::of(registers.as_os_str().as_bytes()).hex();
-            format!("{DEFAULT_DIR}-{}", &name[..16]).into()
-        }
-    }
-}
-
-/// SHA-256 of the running program.
-fn program() -> io::Result<Sha256> {
-    fs::read("/proc/self/exe").map(|bytes| Sha256::of(&bytes))
-}
-
-/// What is bound of the configuration: `key=value` lines, sorted. Where the interfaces are is part of it: a simulator cannot be slipped in unseen.
-fn config_text(settings: &Settings, config: &[(&str, String)]) -> String {
-    let places = &settings.interfaces;
-    let mut lines: Vec<String> = config.iter().map(|(k, v)| format!("{k}={v}\n")).collect();
-    for (key, path) in [
-        ("tsm-root", &places.tsm),
-        ("mr-root", &places.measurements),
-        ("ccel", &places.ccel),
-    ] {
-        lines.push(format!("{key}={}\n", path.display()));
-    }
-    lines.push(format!("explicit-quotes={}\n", settings.explicit.join(" ")));
-    lines.sort();
-    lines.concat()
-}
-
-fn patterns(lines: &[String]) -> Result<Gitignore, String> {
-    let mut builder = GitignoreBuilder::new("");
-    for line in lines {
-        builder
-            .add_line(None, line)
-            .map_err(|e| format!("--explicit-quotes {line:?}: {e}"))?;
-    }
-    builder.build().map_err(|e| e.to_string())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

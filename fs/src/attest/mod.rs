@@ -7,6 +7,7 @@ pub mod detect;
 pub mod events;
 pub mod evidence;
 pub mod gpu;
+mod ground;
 pub mod keeper;
 mod logfile;
 pub mod machine;

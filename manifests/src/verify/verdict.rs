@@ -127,7 +127,7 @@ pub struct Checks {
     pub measurements: Tier,
     /// That the key belongs to what was booted.
     pub key_binding: Tier,
-    /// What ran since.
+    /// What RTMR3 was extended by until the evidence was made. What came after is in later evidence.
     pub runtime_log: Tier,
     /// That all this is of its time.
     pub freshness: Tier,

@@ -203,8 +203,16 @@ fn row_4_what_the_verifier_has_is_not_overruled_by_older_collateral_beside_the_d
     let mut revoked = newer.clone();
     revoked.revoke_pck = true;
     let outdated = newer.status(TcbStatus::OutOfDate);
-    refused(&with(&lab, &[outdated.clone()]), Check::Tcb, "OutOfDate");
-    refused(&with(&lab, &[revoked.clone()]), Check::Hardware, "");
+    refused(
+        &with(&lab, std::slice::from_ref(&outdated)),
+        Check::Tcb,
+        "OutOfDate",
+    );
+    refused(
+        &with(&lab, std::slice::from_ref(&revoked)),
+        Check::Hardware,
+        "",
+    );
     // Also beside an older one of the verifier's own, in either order.
     refused(
         &with(&lab, &[good_then.clone(), outdated.clone()]),

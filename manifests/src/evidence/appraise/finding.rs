@@ -19,7 +19,7 @@ pub enum Check {
     Measurements,
     /// That the key belongs to what was booted.
     KeyBinding,
-    /// What ran since.
+    /// What RTMR3 was extended by until the evidence was made.
     RuntimeLog,
     /// That all this is of its time.
     Freshness,
@@ -79,6 +79,15 @@ pub struct Facts {
     /// When, by the daemon's clock.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub made: Option<String>,
+    /// SHA-256 of the daemon's executable, and of its configuration: its own word, inside of what was booted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub program: Option<Sha256>,
+    /// See `program`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub config: Option<Sha256>,
+    /// What the operator calls what was booted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub image: Option<String>,
     /// The kind of platform.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fmspc: Option<String>,
@@ -145,6 +154,9 @@ impl Appraisal {
                 instance: None,
                 purpose: None,
                 made: None,
+                program: None,
+                config: None,
+                image: None,
                 fmspc: None,
                 ppid: None,
                 tcb: None,

@@ -249,7 +249,8 @@ mod tests {
         add(&pins, &file, Some(&key), false).unwrap();
         let a = dir.path().join("a.pub");
         fs::write(&a, &wanted).unwrap();
-        let load = |signer: PathBuf| References::load(&[pins.clone()], &[], &[signer]).unwrap();
+        let dirs = [pins];
+        let load = |signer: PathBuf| References::load(&dirs, &[], &[signer]).unwrap();
         assert_eq!(load(a).compare(&found()), Match::Nothing);
         assert!(matches!(load(key).compare(&found()), Match::Full(_)));
     }
