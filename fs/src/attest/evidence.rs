@@ -95,6 +95,8 @@ pub struct Setup {
     pub gpu: Option<GpuSource>,
     /// A directory of collateral.
     pub collateral: Option<PathBuf>,
+    /// How long the first quote may take.
+    pub within: Duration,
 }
 
 /// Makes evidence for one instance.
@@ -168,7 +170,7 @@ impl Attester {
             beacon: None,
             claim: None,
             ccel,
-            within: QUOTE_WITHIN,
+            within: attester.setup.within,
         };
         let start = attester.start()?;
         let evidence = {

@@ -60,6 +60,7 @@ fn setup(machine: Arc<dyn Machine>, events: Option<EventFile>, instance: u8) -> 
         image: Some("image".to_owned()),
         gpu: None,
         collateral: None,
+        within: Duration::from_secs(45),
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use atlas_manifests::authority::InstanceKey;
 use atlas_manifests::bytes::PathBytes;
 use atlas_manifests::digest::Sha256;
+use atlas_manifests::evidence::quote::Quote;
 use atlas_manifests::evidence::{BoundKey, Evidence, KeyUse};
 use atlas_manifests::id::InstanceId;
 use atlas_manifests::store::{Item, Store, StoreError};
@@ -27,6 +28,10 @@ use super::tdx::{Interfaces, Presence};
 
 /// A thread without anything due looks again after so long.
 const IDLE: Duration = Duration::from_secs(3600);
+/// The first quote is waited for so long, where there is no mount without it ...
+const REQUIRED_WITHIN: Duration = Duration::from_secs(45);
+/// ... and where there is: many guests have no quoting service, and each mount would wait for it.
+const OFFERED_WITHIN: Duration = Duration::from_secs(10);
 /// What is due at the end is tried so often ...
 const LAST_TRIES: u32 = 3;
 /// ... and waited for so long.
@@ -191,8 +196,19 @@ impl Keeper {
             image: settings.image.clone(),
             gpu: settings.gpu.clone(),
             collateral: settings.collateral.clone(),
+            within: match settings.wanted {
+                Wanted::Require => REQUIRED_WITHIN,
+                Wanted::Auto | Wanted::Off => OFFERED_WITHIN,
+            },
         })
         .map_err(|e| e.to_string())?;
+        if let Ok(quote) = Quote::parse(&evidence.quote) {
+            tracing::info!(
+                evidence = evidence.id().hex(),
+                attributes = detect::attribute_names(quote.attributes()).join(" "),
+                "hardware evidence is made"
+            );
+        }
         let keeper = Arc::new(Self {
             store: Arc::clone(store),
             first: evidence.id(),
@@ -342,6 +358,9 @@ impl Keeper {
                 _ => break,
             }
         }
+        if let Err(e) = self.settle() {
+            tracing::error!("{e}");
+        }
         if let Err(e) = self.attester.end() {
             tracing::warn!(error = %e, "the instance's end is not in the event log");
         }
@@ -372,7 +391,7 @@ impl Keeper {
             Due::Seal => self.batch().map_err(|e| e.to_string()),
             Due::Anchor => self.anchor(),
         };
-        match done {
+        match done.and_then(|()| self.settle()) {
             Ok(()) => lock(&self.state).trouble = None,
             Err(e) => {
                 self.trouble(format!("evidence falls behind what is sealed: {e}"));
@@ -408,8 +427,7 @@ impl Keeper {
         state.last = evidence.id();
         state.anchors += 1;
         state.unsaved.push(evidence);
-        drop(state);
-        self.settle()
+        Ok(())
     }
 
     /// Stores anchors that could not be stored when they were made: whatever is made next goes on from them.
