@@ -291,13 +291,23 @@ pub fn verify_evidence(
     let mut v = FileVerdict::new(path);
     let a = appraiser.appraise(presented);
     evidence(&mut v, appraiser, &a);
-    for check in appraiser.demanded() {
-        if a.lacks(check) {
-            let text = format!("there is not enough for {}", check.as_str());
-            v.add_failure(Code::Evidence, text, "");
-        }
+    let lacking: Vec<Check> = appraiser
+        .demanded()
+        .into_iter()
+        .filter(|c| a.lacks(*c))
+        .collect();
+    if !lacking.is_empty() {
+        v.add_failure(Code::Evidence, not_enough(&lacking), "");
     }
     v
+}
+
+fn not_enough(lacking: &[Check]) -> String {
+    let names: Vec<&str> = lacking.iter().map(|c| c.as_str()).collect();
+    format!(
+        "evidence is demanded, and there is not enough for {}",
+        names.join(", ")
+    )
 }
 
 /// Whether somebody vouches for the content itself.
@@ -317,17 +327,9 @@ fn hardware(v: &mut FileVerdict, appraiser: &Appraiser, standing: &Standing) {
     if let Standing::Appraised(a) = standing {
         evidence(v, appraiser, a);
     }
-    if appraiser.demands() && v.code != Code::Evidence {
-        for check in standing.lacking(appraiser) {
-            v.add_failure(
-                Code::Evidence,
-                format!(
-                    "the policy demands evidence, and there is not enough for {}",
-                    check.as_str()
-                ),
-                "",
-            );
-        }
+    let lacking = standing.lacking(appraiser);
+    if appraiser.demands() && v.code != Code::Evidence && !lacking.is_empty() {
+        v.add_failure(Code::Evidence, not_enough(&lacking), "");
     }
 }
 

@@ -8,6 +8,8 @@ mod files;
 mod flips;
 #[path = "evidence/google.rs"]
 mod google;
+#[path = "evidence/house.rs"]
+mod house;
 #[path = "evidence/lab.rs"]
 mod lab;
 #[path = "evidence/real.rs"]

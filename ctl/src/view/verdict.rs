@@ -34,6 +34,12 @@ pub(crate) fn file(v: &FileVerdict, whole: bool, paint: Paint) -> String {
             ));
         }
     }
+    if let Some(name) = &v.reference {
+        text.push_str(&format!(
+            ", a reference value of {}",
+            escape::short(&escape::line(name), 80)
+        ));
+    }
     if let Some(set) = &v.member_of {
         text.push_str(&format!(
             ", a member of {}",

@@ -1,176 +1,23 @@
 //! From a file's manifest to its evidence: whose key, whose instance, what a policy demands, what a bundle carries (rows 11, 13, 14 and 33).
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-
-use atlas_manifests::authority::{Authority, InstanceKey};
+use atlas_manifests::authority::InstanceKey;
 use atlas_manifests::bundle::{self, Bundle, Disclose};
 use atlas_manifests::digest::{Digests, Sha256};
+use atlas_manifests::evidence::Purpose;
 use atlas_manifests::evidence::policy::Require;
-use atlas_manifests::evidence::{BoundKey, Entry, Evidence, KeyUse, Purpose};
-use atlas_manifests::id::{InstanceId, NodeRef, VersionId};
+use atlas_manifests::evidence::reference::Artifact;
+use atlas_manifests::id::InstanceId;
 use atlas_manifests::scan::StoreScan;
 use atlas_manifests::seal::Sealer;
-use atlas_manifests::set::empty_head;
-use atlas_manifests::shelf::{Object, Shelf, ShelfError};
-use atlas_manifests::statement::{Asset, Input, ManifestRef, Statement};
-use atlas_manifests::store::Item;
-use atlas_manifests::trust::Anchors;
-use atlas_manifests::verify::{
-    Code, Content, FileVerdict, ManifestChoice, Memo, Subject, Terms, verify,
-};
-use atlas_manifests::vocabulary::{Hardware, Tier};
+use atlas_manifests::shelf::Object;
+use atlas_manifests::statement::{Input, ManifestRef, Statement};
+use atlas_manifests::verify::{Code, Content, ManifestChoice, Memo, Subject, verify};
+use atlas_manifests::vocabulary::{Hardware, State, Tier};
 
-use super::lab::{INSTANCE, Lab, start};
+use super::lab::{INSTANCE, Lab};
 use super::statements::plain;
 
-#[derive(Default)]
-struct Heap(RefCell<BTreeMap<(String, Sha256), Vec<u8>>>);
-
-impl Heap {
-    fn put(&self, kind: Object, name: Sha256, bytes: Vec<u8>) {
-        self.0
-            .borrow_mut()
-            .insert((format!("{kind:?}"), name), bytes);
-    }
-}
-
-impl Shelf for Heap {
-    fn object(&self, kind: Object, name: &Sha256) -> Result<Option<Vec<u8>>, ShelfError> {
-        Ok(self.0.borrow().get(&(format!("{kind:?}"), *name)).cloned())
-    }
-    fn manifests_of(&self, _: &Digests) -> Result<Vec<Sha256>, ShelfError> {
-        Ok(Vec::new())
-    }
-}
-
-/// A daemon in a simulated TD, its store, and a verifier.
-struct House {
-    lab: Lab,
-    authority: Authority,
-    shelf: Heap,
-    sealer: Sealer,
-    evidence: Evidence,
-}
-
-/// With manifests to be found by content, newest last.
-struct Both<'a> {
-    heap: &'a Heap,
-    names: Vec<Sha256>,
-}
-
-impl Shelf for Both<'_> {
-    fn object(&self, kind: Object, name: &Sha256) -> Result<Option<Vec<u8>>, ShelfError> {
-        self.heap.object(kind, name)
-    }
-    fn manifests_of(&self, _: &Digests) -> Result<Vec<Sha256>, ShelfError> {
-        Ok(self.names.clone())
-    }
-}
-
-/// An instance's key, and evidence that binds it.
-fn evidence(lab: &mut Lab, key: &InstanceKey) -> Evidence {
-    lab.binding.keys[0] = BoundKey::of(KeyUse::Seal, &key.public());
-    lab.entries = vec![Entry::Event(start(&lab.binding).encode())];
-    let mut evidence = lab.evidence();
-    evidence.collateral = Some(Sha256::of(lab.collateral().as_bytes()));
-    evidence
-}
-
-impl House {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let authority = Authority::create(dir.path()).unwrap();
-        let mut lab = Lab::new();
-        let key = InstanceKey::generate().unwrap();
-        let evidence = evidence(&mut lab, &key);
-        let key = authority
-            .certify(key, INSTANCE, Some(evidence.id()))
-            .unwrap();
-        let house = Self {
-            sealer: Sealer::new(key).unwrap(),
-            shelf: Heap::default(),
-            lab,
-            authority,
-            evidence,
-        };
-        house.keep(&house.evidence);
-        house
-    }
-
-    fn keep(&self, evidence: &Evidence) {
-        let item = Item::evidence(evidence);
-        self.shelf.put(item.object, item.name, item.bytes);
-        let collateral = self.lab.collateral().into_bytes();
-        self.shelf
-            .put(Object::Collateral, Sha256::of(&collateral), collateral);
-    }
-
-    fn statement() -> Statement {
-        Statement {
-            hardware: Hardware::Simulated,
-            inputs: Vec::new(),
-            input_set: empty_head(),
-            ..plain()
-        }
-    }
-
-    fn seal(&self, s: &Statement) -> Vec<u8> {
-        let sealed = self.sealer.seal(s).unwrap();
-        self.shelf.put(
-            Object::Manifest,
-            sealed.reference.sha256,
-            sealed.manifest.clone(),
-        );
-        sealed.manifest
-    }
-
-    fn terms(&self) -> Terms {
-        Terms {
-            anchors: Anchors::from_pem(self.authority.certificate_pem()).unwrap(),
-            appraiser: self.lab.appraiser(),
-        }
-    }
-
-    fn verify(&self, manifest: &[u8]) -> FileVerdict {
-        self.verify_from(&self.shelf, manifest, &mut Memo::default())
-    }
-
-    fn verify_from(&self, shelf: &dyn Shelf, manifest: &[u8], memo: &mut Memo) -> FileVerdict {
-        let subject = Subject {
-            path: "model.pt".into(),
-            content: Content::Digests(Digests::of(b"a model")),
-        };
-        let choice = ManifestChoice {
-            given: Some(manifest.to_vec()),
-            ..ManifestChoice::default()
-        };
-        verify(shelf, &self.terms(), subject, &choice, memo, &|_, _| {})
-    }
-}
-
-fn asset_of(input: &Input) -> Asset {
-    Asset {
-        digests: input.digests.unwrap(),
-        ..plain().asset
-    }
-}
-
-fn version_of(input: &Input) -> VersionId {
-    match input.node {
-        NodeRef::Version(version) => version,
-        NodeRef::Content(_) => panic!("not a version"),
-    }
-}
-
-fn says(v: &FileVerdict, code: Code, words: &str) {
-    assert_eq!(v.code, code, "{:#?}", v.reasons);
-    assert!(
-        v.reasons.iter().any(|r| r.text.contains(words)),
-        "{words}: {:#?}",
-        v.reasons
-    );
-}
+use super::house::{Both, House, asset_of, evidence, says, version_of};
 
 #[test]
 fn a_manifest_alone_leads_to_its_evidence_and_simulated_has_its_own_code() {
@@ -492,4 +339,50 @@ fn a_refused_manifest_of_a_files_own_is_not_replaced_by_another_of_the_same_byte
         &|_, _| {},
     );
     says(&v, Code::Evidence, "Intel's root");
+}
+
+/// The paper's golden values: data that nobody sealed, and that its maker vouches for.
+#[test]
+fn an_input_that_is_a_reference_value_needs_no_manifest_of_its_own() {
+    let house = House::new();
+    let input = Input {
+        manifest: None,
+        state: State::Unattested,
+        ..plain().inputs[0].clone()
+    };
+    let content = input.digests.unwrap();
+    let manifest = house.seal(&Statement {
+        inputs: vec![input],
+        ..House::statement()
+    });
+    assert_eq!(house.verify(&manifest).checks.inputs, Tier::Warning);
+    let mut terms = house.terms();
+    let golden = Artifact {
+        name: None,
+        sha256: Some(content.sha256),
+        blake3: None,
+    };
+    terms.appraiser.references.documents[0]
+        .document
+        .artifacts
+        .push(golden);
+    let subject = Subject {
+        path: "model.pt".into(),
+        content: Content::Digests(Digests::of(b"a model")),
+    };
+    let choice = ManifestChoice {
+        given: Some(manifest),
+        ..ManifestChoice::default()
+    };
+    let mut memo = Memo::default();
+    let v = verify(
+        &house.shelf,
+        &terms,
+        subject,
+        &choice,
+        &mut memo,
+        &|_, _| {},
+    );
+    assert_eq!(v.checks.inputs, Tier::Affirming, "{:#?}", v.reasons);
+    assert_eq!(v.reference, None, "the file itself is none");
 }
