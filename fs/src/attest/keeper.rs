@@ -119,6 +119,8 @@ pub struct Standing {
     pub last: Sha256,
     /// How many anchors there are.
     pub anchors: u64,
+    /// Manifests that no anchor shows yet.
+    pub open: u64,
     /// The configuration that is bound, as text: its SHA-256 is in the binding.
     pub config: String,
     /// What does not work, one line each.
@@ -303,6 +305,7 @@ impl Keeper {
             first: self.first,
             last: state.last,
             anchors: state.anchors,
+            open: state.pace.open(),
             config: self.config.clone(),
             troubles: [
                 state.trouble.clone(),

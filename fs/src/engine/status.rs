@@ -63,7 +63,8 @@ impl Engine {
         let counts = lock(&self.ledger).counts();
         let (outside, gone) = self.callers.unnamed();
         let queued = self.pool().map_or(0, |p| p.queued() as u64);
-        let figures: [(&str, &str, &str, u64); 9] = [
+        let standing = self.keeper.as_ref().map(|k| k.standing());
+        let figures: [(&str, &str, &str, u64); 11] = [
             (
                 "atlas_versions_open",
                 "gauge",
@@ -111,6 +112,18 @@ impl Engine {
                 "counter",
                 "Requests of the daemon to its own mount; must be 0.",
                 self.self_requests(),
+            ),
+            (
+                "atlas_evidence_anchors_total",
+                "counter",
+                "Quotes that this instance had made after its first.",
+                standing.as_ref().map_or(0, |s| s.anchors),
+            ),
+            (
+                "atlas_evidence_unanchored",
+                "gauge",
+                "Manifests that no quote shows yet in the event log.",
+                standing.as_ref().map_or(0, |s| s.open),
             ),
             (
                 "atlas_store_waiting",
