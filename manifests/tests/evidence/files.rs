@@ -47,7 +47,11 @@ fn missing_evidence_is_none_and_fails_where_it_is_demanded() {
     assert_eq!(v.checks.hardware, Tier::None);
     assert!(v.reasons.iter().any(|r| r.text.contains("is not here")));
     house.lab.policy.evidence.require = Require::File;
-    says(&house.verify(&manifest), Code::Evidence, "evidence is demanded");
+    says(
+        &house.verify(&manifest),
+        Code::Evidence,
+        "evidence is demanded",
+    );
 }
 
 #[test]
