@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,6 +9,7 @@ use atlas_manifests::evidence::appraise::{Appraiser, Clock};
 use atlas_manifests::evidence::collateral::{Collateral, MAX_COLLATERAL};
 use atlas_manifests::evidence::policy::Policy;
 use atlas_manifests::evidence::reference;
+use atlas_manifests::given::{self, GivenError};
 use atlas_manifests::trust::{self, Anchors};
 use atlas_manifests::verify::Terms;
 use clap::{Args, ValueHint};
@@ -95,8 +95,9 @@ pub(crate) fn appraiser(args: &EvidenceArgs) -> Result<Appraiser, Failure> {
     })
 }
 
-fn read_policy(file: &Path) -> Result<Policy, Failure> {
-    let text = Policy::text(file).map_err(|e| Failure::error(e.to_string()))?;
+/// One that cannot be read is an error; one that is wrong is like a wrong command line.
+pub(crate) fn read_policy(file: &Path) -> Result<Policy, Failure> {
+    let text = Policy::text(file).map_err(|e| Failure::error(format!("policy {e}")))?;
     Policy::parse(&text, file).map_err(|e| Failure::new(Code::USAGE, e.to_string()))
 }
 
@@ -138,27 +139,10 @@ fn files(place: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn read(file: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
-    use std::io::Read as _;
-    let failed = |e: std::io::Error| Failure::io(file.display(), &e);
-    let mut bytes = Vec::new();
-    // Never waits for whoever may write into a pipe.
-    let opened = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-        .open(file)
-        .map_err(failed)?;
-    if !opened.metadata().map_err(failed)?.is_file() {
-        return Err(Failure::error(format!(
-            "{}: is no regular file",
-            file.display()
-        )));
-    }
-    opened
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() as u64 > limit {
-        return Err(Failure::error(format!("{}: is too long", file.display())));
-    }
-    Ok(bytes)
+    let shown = file.display();
+    given::read(file, limit).map_err(|e| match e {
+        GivenError::Io(e) => Failure::io(shown, &e),
+        GivenError::NotAFile => Failure::error(format!("{shown}: is no regular file")),
+        GivenError::TooLong(_) => Failure::error(format!("{shown}: is too long")),
+    })
 }

@@ -9,22 +9,21 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
+use crate::given::{self, GivenError};
+
 /// A small file that is longer than this is not one, in bytes.
 pub(crate) const MAX_SMALL_FILE: u64 = 4096;
 
-/// A small text file. A pipe under its name would otherwise keep us waiting for somebody to write.
+/// A small text file.
 pub(crate) fn read_small(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(
+    let file = given::open(path).map_err(|e| match e {
+        GivenError::NotAFile => io::Error::new(
             io::ErrorKind::InvalidData,
             "not a regular file: restore it from a copy of the state",
-        ));
-    }
+        ),
+        other => other.into(),
+    })?;
     file.take(MAX_SMALL_FILE).read_to_string(&mut text)?;
     Ok(text)
 }

@@ -15,6 +15,7 @@ mod durable;
 pub mod evidence;
 pub mod exclusion;
 mod frame;
+pub mod given;
 pub mod graph;
 pub mod history;
 pub mod id;

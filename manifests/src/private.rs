@@ -212,7 +212,10 @@ fn canonical(value: &Value, out: &mut String) {
 }
 
 /// `N` random bytes from the kernel.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], std::io::Error> {
+///
+/// # Errors
+/// When the kernel has none.
+pub fn random<const N: usize>() -> Result<[u8; N], std::io::Error> {
     let mut out = [0; N];
     getrandom::fill(&mut out)?;
     Ok(out)

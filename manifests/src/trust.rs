@@ -8,6 +8,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::digest::Sha256;
 use crate::durable::{make_dir, write_durably};
+use crate::given;
 
 /// Where root pins authorities for everybody on the machine.
 pub const SYSTEM_DIR: &str = "/etc/atlas/trust";
@@ -73,7 +74,7 @@ impl Anchors {
     pub fn load(dirs: &[PathBuf], files: &[PathBuf]) -> Result<Self, TrustError> {
         let mut all = Self::default();
         for dir in dirs {
-            for file in pem_files(dir)? {
+            for file in given::pinned(dir, "pem").map_err(io_error(dir))? {
                 all.push(&file)?;
             }
         }
@@ -173,28 +174,6 @@ pub fn remove(dir: &Path, which: &str) -> Result<Anchor, TrustError> {
             "{which} names several authorities in {dir:?}: give more digits"
         ))),
     }
-}
-
-fn pem_files(dir: &Path) -> Result<Vec<PathBuf>, TrustError> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        // Somebody else's home, after su or sudo: whom it trusts is not known, and nobody is trusted for that.
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(Vec::new()),
-        Err(e) => return Err(io_error(dir)(e)),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(io_error(dir))?.path();
-        let hidden = path
-            .file_name()
-            .is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|e| e == "pem") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 fn read_text(file: &Path) -> Result<String, TrustError> {

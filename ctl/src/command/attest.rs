@@ -3,8 +3,6 @@
 pub(super) mod file;
 mod verify;
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +10,7 @@ use atlas_manifests::bundle::write_evidence;
 use atlas_manifests::bytes::unbase64;
 use atlas_manifests::digest::{Sha256, hex};
 use atlas_manifests::evidence::Evidence as Attested;
+use atlas_manifests::private::random;
 use atlas_manifests::shelf::{Object, Shelf};
 use atlas_manifests::store::Store;
 use atlas_manifests::wire::{Ask, EvidenceStatus, Say, Status};
@@ -148,16 +147,11 @@ fn no_daemon(place: &Path, text: &str) -> Failure {
 
 /// The bytes that are asked with.
 fn nonce(asked: &Nonce) -> Result<Vec<u8>, Failure> {
-    const SOURCE: &str = "/dev/urandom";
     match asked {
         Nonce::Given(bytes) => Ok(bytes.clone()),
-        Nonce::Random => {
-            let mut bytes = vec![0; RANDOM];
-            File::open(SOURCE)
-                .and_then(|mut f| f.read_exact(&mut bytes))
-                .map_err(|e| Failure::io(SOURCE, &e))?;
-            Ok(bytes)
-        }
+        Nonce::Random => random::<RANDOM>()
+            .map(Vec::from)
+            .map_err(|e| Failure::io("random bytes", &e)),
     }
 }
 

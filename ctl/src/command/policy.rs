@@ -1,6 +1,6 @@
 //! `atlasctl policy`: what a verifier demands of hardware evidence, checked and shown. It judges no evidence.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use atlas_manifests::evidence::Policy;
 use atlas_manifests::evidence::policy::{PolicyFiles, Require, TcbWord};
@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::cli::PolicyVerb;
 use crate::command::reference;
 use crate::exit::{Code, Failure};
+use crate::terms::read_policy;
 use crate::view::amount::counted;
 use crate::view::escape;
 use crate::view::out::Out;
@@ -31,7 +32,7 @@ pub(crate) fn policy(verb: &PolicyVerb, json: bool, out: &mut Out) -> Result<Cod
     match verb {
         PolicyVerb::Schema => out.json(&Policy::schema())?,
         PolicyVerb::Show { file } => {
-            let policy = file.as_deref().map_or(Ok(Policy::default()), load)?;
+            let policy = file.as_deref().map_or(Ok(Policy::default()), read_policy)?;
             if json {
                 out.json(&policy)?;
             } else {
@@ -39,7 +40,7 @@ pub(crate) fn policy(verb: &PolicyVerb, json: bool, out: &mut Out) -> Result<Cod
             }
         }
         PolicyVerb::Check { file } => {
-            let policy = load(file)?;
+            let policy = read_policy(file)?;
             let files = policy.files(&[]).map_err(|e| {
                 let code = reference::code(&e);
                 Failure::new(code, format!("policy {file:?}: names {e}"))
@@ -58,12 +59,6 @@ pub(crate) fn policy(verb: &PolicyVerb, json: bool, out: &mut Out) -> Result<Cod
         }
     }
     Ok(Code::OK)
-}
-
-/// One that cannot be read is an error; one that is wrong is like a wrong command line.
-fn load(file: &Path) -> Result<Policy, Failure> {
-    let text = Policy::text(file).map_err(|e| Failure::error(format!("policy {e}")))?;
-    Policy::parse(&text, file).map_err(|e| Failure::new(Code::USAGE, e.to_string()))
 }
 
 /// TOML has no word for a field without a value: those are named in a comment.
@@ -209,6 +204,8 @@ fn simulated(policy: &Policy) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn said(text: &str) -> String {

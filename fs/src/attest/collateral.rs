@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use atlas_manifests::digest::Sha256;
 use atlas_manifests::evidence::collateral::{Collateral, MAX_COLLATERAL};
+use atlas_manifests::given;
 
-use super::logfile::read_bounded;
 use crate::failure::shown;
 
 /// So many files are looked at.
@@ -43,7 +43,7 @@ pub fn pick(dir: &Path, fmspc: Option<&str>, second: u64) -> Result<Picked, Stri
     let mut best: Option<((u64, u64), Picked)> = None;
     let mut past = false;
     for path in files {
-        let Ok(bytes) = read_bounded(&path, MAX_COLLATERAL) else {
+        let Ok(bytes) = given::read(&path, MAX_COLLATERAL) else {
             continue;
         };
         let Ok(collateral) = Collateral::parse(&bytes) else {

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use atlas_manifests::digest::Sha256;
 use atlas_manifests::evidence::BoundKey;
+use atlas_manifests::given;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::logfile::read_bounded;
 use crate::failure::{plain, shown};
 
 /// No GPU evidence is longer, in bytes.
@@ -41,7 +41,7 @@ impl GpuSource {
     /// Why there is none, in one line.
     pub fn collect(&self, keys: &[BoundKey]) -> Result<Vec<u8>, String> {
         let bytes = match self {
-            Self::File(path) => read_bounded(path, MAX_GPU)
+            Self::File(path) => given::read(path, MAX_GPU)
                 .map_err(|e| format!("GPU evidence {}: {e}", shown(path)))?,
             Self::Command(words) => run(words, &nonce(keys), DEADLINE)
                 .map_err(|e| format!("the command for GPU evidence {e}"))?,

@@ -3,7 +3,7 @@
 //! Header: magic, SHA-256 of the boot id, the register's value at the beginning, SHA-256 of these. Frame: length (u32, little endian), `Entry`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -277,28 +277,4 @@ fn parse(header: &[u8; HEADER as usize], boot: &Sha256) -> Option<Rtmr> {
 fn id_of(file: &File) -> io::Result<(u64, u64)> {
     let meta = file.metadata()?;
     Ok((meta.dev(), meta.ino()))
-}
-
-/// A file's bytes, which are an error when they are more than `most`.
-pub(super) fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    // Never waits for whoever may write into a pipe.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is no regular file",
-        ));
-    }
-    file.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("it is longer than {most} bytes"),
-        ));
-    }
-    Ok(bytes)
 }

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-/// No quote that is read is longer, in bytes. Those of today are 5 to 8 KiB; the interface speaks of larger ones to come.
-pub const MAX_QUOTE: usize = 128 << 10;
+pub use atlas_manifests::evidence::record::MAX_QUOTE;
 /// Begins the names of our requests.
 const PREFIX: &str = "atlas-";
 /// What the kernel's TDX guest driver calls itself.

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use atlas_manifests::evidence::ccel;
 use rustix::io::Errno;
 
 use super::quote::{self, QuoteError, Requests};
 use crate::failure::shown;
 
 /// No event log that is read is longer, in bytes.
-const MAX_CCEL: u64 = 4 << 20;
+const MAX_CCEL: u64 = ccel::MAX_CCEL as u64;
 /// statfs(2) of the kernel's configfs ...
 const CONFIGFS: u64 = 0x6265_6570;
 /// ... and of sysfs.

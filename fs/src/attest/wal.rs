@@ -7,8 +7,9 @@ use std::path::Path;
 
 use atlas_manifests::digest::Sha256;
 use atlas_manifests::evidence::{Entry, Rtmr};
+use atlas_manifests::given;
 
-use super::logfile::{MAX_ENTRY, read_bounded};
+use super::logfile::MAX_ENTRY;
 use super::steps::Steps;
 
 /// Its name, and the one it has while it is written.
@@ -51,7 +52,7 @@ impl Wal {
     /// What is there. Bytes that are none are said and taken away: they were put there by no daemon.
     pub(super) fn read(dir: &Path) -> io::Result<Option<Self>> {
         let path = dir.join(NAME);
-        let bytes = match read_bounded(&path, MAX_ENTRY as u64 + 1024) {
+        let bytes = match given::read(&path, MAX_ENTRY as u64 + 1024).map_err(io::Error::from) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use atlas_manifests::digest::Sha256;
 pub use atlas_manifests::exclusion::DEFAULT_EXCLUDE;
+use atlas_manifests::given::{self, GivenError};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -172,15 +173,12 @@ impl Config {
     }
 }
 
-/// The bytes of a regular file. A pipe under its name would keep the mount waiting for somebody to write.
+/// The bytes of a regular file.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
+    let mut file = given::open(path).map_err(|e| match e {
+        GivenError::NotAFile => io::Error::other("not a regular file"),
+        other => other.into(),
+    })?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -110,7 +110,7 @@ impl Appraiser {
         a.facts.fmspc = dcap::fmspc(quote.bytes);
         a.facts.measurements = Some(Measurements::of(&quote));
         self.hardware(&mut a, presented, &binding, &quote);
-        self.measurements(&mut a, evidence, &quote);
+        self.measurements(&mut a, evidence, &binding, &quote);
         key_binding(&mut a, evidence, &binding, &quote);
         self.runtime(&mut a, presented, &binding, &quote);
         self.freshness(&mut a, &binding, presented.nonce);
@@ -206,16 +206,16 @@ impl Appraiser {
 
     /// By collateral that is valid at that second; `None` when there is none. What the verifier has comes before what lies with the evidence: older
     /// collateral stays valid for weeks, and does not know what was revoked since. All of it must vouch; the newest says how well.
-    fn vouched(
+    fn vouched<'c>(
         &self,
         quote: &Quote<'_>,
-        own: &[&Collateral],
-        beside: &[&Collateral],
+        own: &[&'c Collateral],
+        beside: &[&'c Collateral],
         second: u64,
     ) -> Option<Vouched> {
-        let valid = |all: &[&Collateral]| -> Vec<Collateral> {
+        let valid = |all: &[&'c Collateral]| -> Vec<&'c Collateral> {
             let valid = all.iter().filter(|c| c.valid_at(second));
-            valid.copied().cloned().collect()
+            valid.copied().collect()
         };
         let mut pool = valid(own);
         if pool.is_empty() {
@@ -223,7 +223,7 @@ impl Appraiser {
         }
         pool.sort_by_key(|c| c.window.0);
         let mut newest = None;
-        for collateral in &pool {
+        for collateral in pool {
             match self.vouched_by(quote, collateral, second) {
                 Ok(good) => {
                     let older = newest.replace(good);
@@ -259,7 +259,13 @@ impl Appraiser {
         })
     }
 
-    fn measurements(&self, a: &mut Appraisal, evidence: &Evidence, quote: &Quote<'_>) {
+    fn measurements(
+        &self,
+        a: &mut Appraisal,
+        evidence: &Evidence,
+        binding: &Binding,
+        quote: &Quote<'_>,
+    ) {
         let check = Check::Measurements;
         match &evidence.ccel {
             Some(bytes) => match ccel::replay(bytes) {
@@ -271,7 +277,7 @@ impl Appraiser {
                 Err(e) => a.find(check, Tier::Contraindicated, e.to_string(), ""),
             },
             // Anchors and quotes for one manifest go on from evidence that has it.
-            None if self.policy.measurements.require_ccel && stands_alone(evidence) => {
+            None if self.policy.measurements.require_ccel && stands_alone(binding.purpose) => {
                 let text = "there is no firmware event log, and the policy wants one";
                 a.find(check, Tier::Contraindicated, text, "");
             }
@@ -400,9 +406,8 @@ impl Appraiser {
 }
 
 /// What is to carry everything: an instance's first evidence, and answers.
-fn stands_alone(evidence: &Evidence) -> bool {
-    let purpose = evidence.bound().map(|b| b.purpose);
-    matches!(purpose, Ok(Purpose::Instance | Purpose::Answer) | Err(_))
+fn stands_alone(purpose: Purpose) -> bool {
+    matches!(purpose, Purpose::Instance | Purpose::Answer)
 }
 
 /// The quote is about the binding, and the binding about what lies with it. Whose manifest it is, is compared where that is known.
@@ -429,8 +434,5 @@ fn key_binding(a: &mut Appraisal, evidence: &Evidence, binding: &Binding, quote:
     if binding.key(KeyUse::Seal).is_none() {
         let text = "no key that seals is bound";
         a.find(check, Tier::Contraindicated, text, "");
-    }
-    if binding.purpose == Purpose::Manifest && binding.claim.is_none() {
-        a.find(check, Tier::Contraindicated, "no claim is bound", "");
     }
 }

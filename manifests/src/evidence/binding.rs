@@ -3,10 +3,10 @@
 use sha2::Digest as _;
 
 use super::event::{EventHead, Rtmr};
+pub use super::log::LogHead;
 use crate::cbor::{CborError, Reader, Writer};
 use crate::digest::Sha256;
 use crate::id::InstanceId;
-use crate::statement::SetHead;
 
 /// First word of a binding.
 const FORMAT: &str = "atlas-binding-1";
@@ -97,15 +97,6 @@ pub fn spki_digest(public: &[u8; 32]) -> Sha256 {
     Sha256(hash.finalize().into())
 }
 
-/// The head of a transparency log. There is none before the log exists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogHead {
-    /// The log's origin line (C2SP tlog-checkpoint).
-    pub origin: String,
-    /// Its size and root.
-    pub head: SetHead,
-}
-
 /// What shows that a quote is not older than something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Beacon {
@@ -177,15 +168,7 @@ impl Binding {
             w.text("Ed25519");
             w.bytes(&key.spki.0);
         }
-        match &self.log {
-            Some(log) => {
-                w.array(3);
-                w.text(&log.origin);
-                w.uint(log.head.size);
-                w.bytes(&log.head.root.0);
-            }
-            None => w.null(),
-        }
+        LogHead::write(self.log.as_ref(), &mut w);
         match &self.events {
             Some(head) => {
                 w.array(2);
@@ -245,18 +228,7 @@ impl Binding {
         let made = text(&mut r)?;
         let previous = read_digest(&mut r)?;
         let keys = keys(&mut r)?;
-        let log = if r.null() {
-            None
-        } else {
-            r.array_of(3)?;
-            Some(LogHead {
-                origin: text(&mut r)?,
-                head: SetHead {
-                    size: r.uint()?,
-                    root: Sha256(r.fixed()?),
-                },
-            })
-        };
+        let log = LogHead::read(&mut r)?;
         let events = if r.null() {
             None
         } else {
@@ -394,7 +366,7 @@ fn read_digest(r: &mut Reader<'_>) -> Result<Option<Sha256>, CborError> {
     Ok(Some(Sha256(r.fixed()?)))
 }
 
-fn text(r: &mut Reader<'_>) -> Result<String, CborError> {
+pub(super) fn text(r: &mut Reader<'_>) -> Result<String, CborError> {
     let text = r.text()?;
     if text.len() > MAX_TEXT {
         return Err(r.error("a text that is too long"));

@@ -128,15 +128,7 @@ impl Event {
                 w.uint(*total);
                 w.uint(batch.size);
                 w.bytes(&batch.root.0);
-                match log {
-                    Some(log) => {
-                        w.array(3);
-                        w.text(&log.origin);
-                        w.uint(log.head.size);
-                        w.bytes(&log.head.root.0);
-                    }
-                    None => w.null(),
-                }
+                LogHead::write(log.as_ref(), &mut w);
             }
             EventBody::Anchor { seq, previous } => {
                 w.text("anchor");
@@ -182,18 +174,7 @@ impl Event {
                     size: r.uint()?,
                     root: Sha256(r.fixed()?),
                 };
-                let log = if r.null() {
-                    None
-                } else {
-                    r.array_of(3)?;
-                    Some(LogHead {
-                        origin: r.text()?.to_owned(),
-                        head: SetHead {
-                            size: r.uint()?,
-                            root: Sha256(r.fixed()?),
-                        },
-                    })
-                };
+                let log = LogHead::read(&mut r)?;
                 EventBody::Seal { total, batch, log }
             }
             "anchor" => {

@@ -10,6 +10,7 @@ mod chain;
 pub mod collateral;
 mod dcap;
 pub mod event;
+mod log;
 pub mod policy;
 pub mod quote;
 pub mod record;

@@ -54,7 +54,7 @@ pub(super) fn of(
         if said.hardware == Hardware::None && said.evidence.is_none() {
             return Ok(Standing::Local);
         }
-        let mut a = Appraisal::unfounded(Sha256([0; 32]));
+        let mut a = Appraisal::new(Sha256([0; 32]));
         let text =
             "it says that hardware stands behind its key, and its certificate names no evidence";
         a.find(Check::Hardware, Tier::Contraindicated, text, "");
@@ -127,7 +127,7 @@ fn appraise(
     name: Sha256,
 ) -> Result<Appraisal, ShelfError> {
     let Some(bytes) = shelf.object(Object::Evidence, &name)? else {
-        let mut a = Appraisal::unfounded(name);
+        let mut a = Appraisal::new(name);
         let text = format!("the evidence that it names ({name}) is not here");
         let remedy = "verify with the bundle that was exported with it, or where its state is";
         a.find(Check::Hardware, Tier::None, text, remedy);
@@ -136,7 +136,7 @@ fn appraise(
     let evidence = match Evidence::decode(&bytes) {
         Ok(evidence) if evidence.id() == name => evidence,
         other => {
-            let mut a = Appraisal::unfounded(name);
+            let mut a = Appraisal::new(name);
             let text = match other {
                 Ok(_) => format!("what is kept as evidence {name} is another one"),
                 Err(e) => format!("evidence {name}: {e}"),

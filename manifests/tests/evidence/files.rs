@@ -2,7 +2,7 @@
 
 use atlas_manifests::authority::InstanceKey;
 use atlas_manifests::bundle::{self, Bundle, Disclose};
-use atlas_manifests::digest::{Digests, Sha256};
+use atlas_manifests::digest::Sha256;
 use atlas_manifests::evidence::Purpose;
 use atlas_manifests::evidence::policy::Require;
 use atlas_manifests::evidence::reference::Artifact;
@@ -11,13 +11,13 @@ use atlas_manifests::scan::StoreScan;
 use atlas_manifests::seal::Sealer;
 use atlas_manifests::shelf::Object;
 use atlas_manifests::statement::{Input, ManifestRef, Statement};
-use atlas_manifests::verify::{Code, Content, ManifestChoice, Memo, Subject, verify};
+use atlas_manifests::verify::{Code, ManifestChoice, Memo};
 use atlas_manifests::vocabulary::{Hardware, State, Tier};
 
 use super::lab::{INSTANCE, Lab};
 use super::statements::plain;
 
-use super::house::{Both, House, asset_of, evidence, says, version_of};
+use super::house::{Both, House, asset_of, evidence, given, judge, says, version_of};
 
 #[test]
 fn a_manifest_alone_leads_to_its_evidence_and_simulated_has_its_own_code() {
@@ -321,10 +321,6 @@ fn a_refused_manifest_of_a_files_own_is_not_replaced_by_another_of_the_same_byte
         heap: &house.shelf,
         names: vec![Sha256::of(&honest), Sha256::of(&bad)],
     };
-    let subject = Subject {
-        path: "model.pt".into(),
-        content: Content::Digests(Digests::of(b"a model")),
-    };
     let rows = StoreScan::of(&house.shelf, &[Sha256::of(&bad)])
         .unwrap()
         .into_rows()
@@ -334,14 +330,7 @@ fn a_refused_manifest_of_a_files_own_is_not_replaced_by_another_of_the_same_byte
         ..ManifestChoice::default()
     };
     let mut memo = Memo::default();
-    let v = verify(
-        &shelf,
-        &house.terms(),
-        subject,
-        &choice,
-        &mut memo,
-        &|_, _| {},
-    );
+    let v = judge(&shelf, &house.terms(), &choice, &mut memo);
     says(&v, Code::Evidence, "Intel's root");
 }
 
@@ -370,23 +359,8 @@ fn an_input_that_is_a_reference_value_needs_no_manifest_of_its_own() {
         .document
         .artifacts
         .push(golden);
-    let subject = Subject {
-        path: "model.pt".into(),
-        content: Content::Digests(Digests::of(b"a model")),
-    };
-    let choice = ManifestChoice {
-        given: Some(manifest),
-        ..ManifestChoice::default()
-    };
     let mut memo = Memo::default();
-    let v = verify(
-        &house.shelf,
-        &terms,
-        subject,
-        &choice,
-        &mut memo,
-        &|_, _| {},
-    );
+    let v = judge(&house.shelf, &terms, &given(&manifest), &mut memo);
     assert_eq!(v.checks.inputs, Tier::Affirming, "{:#?}", v.reasons);
     assert_eq!(v.reference, None, "the file itself is none");
 }

@@ -139,16 +139,30 @@ impl House {
         manifest: &[u8],
         memo: &mut Memo,
     ) -> FileVerdict {
-        let subject = Subject {
-            path: "model.pt".into(),
-            content: Content::Digests(Digests::of(b"a model")),
-        };
-        let choice = ManifestChoice {
-            given: Some(manifest.to_vec()),
-            ..ManifestChoice::default()
-        };
-        verify(shelf, &self.terms(), subject, &choice, memo, &|_, _| {})
+        judge(shelf, &self.terms(), &given(manifest), memo)
     }
+}
+
+/// This manifest and no other.
+pub(crate) fn given(manifest: &[u8]) -> ManifestChoice {
+    ManifestChoice {
+        given: Some(manifest.to_vec()),
+        ..ManifestChoice::default()
+    }
+}
+
+/// Of the one content that all tests here are about.
+pub(crate) fn judge(
+    shelf: &dyn Shelf,
+    terms: &Terms,
+    choice: &ManifestChoice,
+    memo: &mut Memo,
+) -> FileVerdict {
+    let subject = Subject {
+        path: "model.pt".into(),
+        content: Content::Digests(Digests::of(b"a model")),
+    };
+    verify(shelf, terms, subject, choice, memo, &|_, _| {})
 }
 
 pub(crate) fn asset_of(input: &Input) -> Asset {

@@ -144,7 +144,8 @@ pub struct Appraisal {
 }
 
 impl Appraisal {
-    pub(super) fn new(id: Sha256) -> Self {
+    /// Nothing is found yet.
+    pub(crate) fn new(id: Sha256) -> Self {
         Self {
             tiers: [Tier::None; 6],
             findings: Vec::new(),
@@ -169,11 +170,6 @@ impl Appraisal {
             unproven: false,
             claim: None,
         }
-    }
-
-    /// Nothing that could be appraised.
-    pub(crate) fn unfounded(id: Sha256) -> Self {
-        Self::new(id)
     }
 
     /// With what was found about a second piece of evidence for the same thing: of each check the worse.

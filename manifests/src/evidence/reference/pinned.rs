@@ -10,6 +10,7 @@ use super::signed::{
 use super::{References, Vouched};
 use crate::digest::Sha256;
 use crate::durable::{make_dir, write_durably};
+use crate::given;
 
 /// Where root pins reference values for everybody on the machine.
 pub const SYSTEM_DIR: &str = "/etc/atlas/reference";
@@ -58,7 +59,7 @@ impl References {
         for dir in dirs {
             let mut here = known.clone();
             here.extend(pinned_signers(dir)?);
-            for file in listed(dir, "json")? {
+            for file in given::pinned(dir, "json").map_err(io_error(dir))? {
                 // Being here is being pinned: nobody needs to have signed it.
                 let vouched = read(&file, &here, true)?;
                 if changed(&vouched) {
@@ -88,7 +89,8 @@ fn changed(vouched: &Vouched) -> bool {
 }
 
 fn pinned_signers(dir: &Path) -> Result<Vec<ReferenceSigner>, ReferenceError> {
-    let files = listed(&dir.join(SIGNERS), "pem")?;
+    let dir = dir.join(SIGNERS);
+    let files = given::pinned(&dir, "pem").map_err(io_error(&dir))?;
     files.iter().map(|f| signer(f)).collect()
 }
 
@@ -142,7 +144,7 @@ pub fn remove(dir: &Path, which: &str) -> Result<Removed, ReferenceError> {
     let hex = hex.to_ascii_lowercase();
     let signers = pinned_signers(dir).unwrap_or_default();
     let (mut found, mut others) = (Vec::new(), Vec::new());
-    for file in listed(dir, "json")? {
+    for file in given::pinned(dir, "json").map_err(io_error(dir))? {
         let bytes = read_limited(&file)?;
         let vouched = parse(&file, &bytes, &signers, true).ok();
         let fingerprint = Sha256::of(&bytes);
@@ -184,28 +186,6 @@ pub fn remove(dir: &Path, which: &str) -> Result<Removed, ReferenceError> {
 
 fn key_file(dir: &Path, signer: &Sha256) -> PathBuf {
     dir.join(SIGNERS).join(format!("{}.pem", signer.hex()))
-}
-
-fn listed(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, ReferenceError> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        // Somebody else's home, after su or sudo: whom it believes is not known, and nobody is believed for that.
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(Vec::new()),
-        Err(e) => return Err(io_error(dir)(e)),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(io_error(dir))?.path();
-        // What a crash left half written is hidden.
-        let name = path.file_name().unwrap_or_default();
-        let hidden = name.as_encoded_bytes().starts_with(b".");
-        if !hidden && path.extension().is_some_and(|e| e == extension) {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! How reference values are signed: DSSE envelopes and the keys of those who sign them. Not where they lie, nor what they say.
 
-use std::fs;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::pkcs8::spki::EncodePublicKey as _;
@@ -15,6 +13,7 @@ use super::{Document, Vouched};
 use crate::bytes::{base64, unbase64};
 use crate::digest::Sha256;
 use crate::evidence::binding::spki_digest;
+use crate::given::{self, GivenError};
 
 /// DSSE's `payloadType`.
 pub const PAYLOAD_TYPE: &str = "application/vnd.atlas.reference+json";
@@ -201,23 +200,11 @@ pub(super) fn parse(
 
 /// A pipe under its name would otherwise keep us waiting for somebody to write.
 pub(in crate::evidence) fn read_limited(file: &Path) -> Result<Vec<u8>, ReferenceError> {
-    let mut bytes = Vec::new();
-    let opened = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-        .open(file)
-        .map_err(io_error(file))?;
-    if !opened.metadata().map_err(io_error(file))?.is_file() {
-        return Err(unfit(file)("not a regular file".to_owned()));
-    }
-    opened
-        .take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io_error(file))?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(unfit(file)(format!("longer than {MAX_FILE} bytes")));
-    }
-    Ok(bytes)
+    given::read(file, MAX_FILE).map_err(|e| match e {
+        GivenError::Io(e) => io_error(file)(e),
+        GivenError::NotAFile => unfit(file)("not a regular file".to_owned()),
+        GivenError::TooLong(most) => unfit(file)(format!("longer than {most} bytes")),
+    })
 }
 
 pub(in crate::evidence) fn unfit(path: &Path) -> impl FnOnce(String) -> ReferenceError + use<> {
@@ -239,6 +226,8 @@ pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ReferenceError 
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::fs;
+
     use super::super::tests::{found, references};
     use super::*;
     use ed25519_dalek::pkcs8::EncodePrivateKey as _;
