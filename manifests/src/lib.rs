@@ -22,6 +22,7 @@ pub mod id;
 pub mod index;
 pub mod kind;
 pub mod layout;
+pub mod log;
 pub mod private;
 pub mod read;
 pub mod rows;

@@ -1,0 +1,1 @@
+//! What of Atlas crosses a network: registers of other machines, witnesses, public logs, logs that others serve. Verification needs none of it.

@@ -1,0 +1,54 @@
+//! Where the newest checkpoint of a log stands: one value that is compared before it is swapped. The one thing of a log that changes.
+//!
+//! Whoever swaps, signs: a register that does not really compare lets a log fork. So each kind proves itself before it is used.
+
+/// Why a register did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// It may or may not have done what was asked: it must be read before anything else is done.
+    #[error("{name}: {why}")]
+    Unreachable {
+        /// Which register.
+        name: String,
+        /// Why, in words.
+        why: String,
+    },
+    /// It cannot be used, and trying again does not help.
+    #[error("{name}: {why}")]
+    Unfit {
+        /// Which register.
+        name: String,
+        /// Why, and what to do.
+        why: String,
+    },
+}
+
+/// What became of a swap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Swapped {
+    /// The register holds the new value, durably.
+    Done,
+    /// It held something else, and still does.
+    Lost,
+}
+
+/// One value, at most `MAX_VALUE` bytes. What is stored is opaque here.
+pub trait Register: Send + Sync {
+    /// For messages: which register, without secrets.
+    fn name(&self) -> String;
+
+    /// What it holds; `None` when nothing was ever stored.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds what nobody of ours stored.
+    fn load(&self) -> Result<Option<Vec<u8>>, RegisterError>;
+
+    /// Stores `new` if it holds exactly `old`; `None`: if nothing was ever stored. Durable when it returns `Done`.
+    ///
+    /// # Errors
+    /// `Unreachable`: whether it was stored is not known.
+    fn swap(&self, old: Option<&[u8]>, new: &[u8]) -> Result<Swapped, RegisterError>;
+}
+
+/// A checkpoint with many signatures is far below this.
+pub const MAX_VALUE: usize = 64 << 10;
