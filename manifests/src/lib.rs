@@ -23,6 +23,7 @@ pub mod index;
 pub mod kind;
 pub mod layout;
 pub mod log;
+pub mod merkle;
 pub mod private;
 pub mod read;
 pub mod rows;

@@ -1,20 +1,15 @@
 //! The append-only Merkle tree itself: hashes only, no leaf contents.
 
-use sha2::Digest as _;
-
 use super::{Leaf, empty_head};
 use crate::digest::Sha256;
+use crate::merkle::{leaf_hash, node_hash};
 use crate::statement::SetHead;
-
-/// Leaf and node prefixes of RFC 6962 section 2.1: neither can be taken for the other.
-const LEAF: u8 = 0;
-const NODE: u8 = 1;
 
 /// An append-only Merkle tree that remembers every head it ever had. 64 bytes a leaf.
 #[derive(Debug, Clone, Default)]
 pub struct SetTree {
     /// `levels[k][i]` is the hash of the complete subtree over leaves `i * 2^k .. (i + 1) * 2^k`.
-    levels: Vec<Vec<[u8; 32]>>,
+    levels: Vec<Vec<Sha256>>,
 }
 
 impl SetTree {
@@ -73,31 +68,15 @@ impl SetTree {
     /// `n` is at most `len()`: every complete subtree of the first `n` leaves is then stored.
     fn head_of(&self, n: u64) -> SetHead {
         // The tree over n leaves is the complete subtrees of n's binary digits, folded from the right.
-        let mut root: Option<[u8; 32]> = None;
+        let mut root: Option<Sha256> = None;
         for (k, level) in self.levels.iter().enumerate() {
             if n >> k & 1 == 1 {
                 let left = &level[(n >> k) as usize - 1];
                 root = Some(root.map_or(*left, |right| node_hash(left, &right)));
             }
         }
-        root.map_or_else(empty_head, |r| SetHead {
-            size: n,
-            root: Sha256(r),
-        })
+        root.map_or_else(empty_head, |root| SetHead { size: n, root })
     }
-}
-
-fn leaf_hash(leaf: &[u8]) -> [u8; 32] {
-    let mut h = sha2::Sha256::new_with_prefix([LEAF]);
-    h.update(leaf);
-    h.finalize().into()
-}
-
-fn node_hash(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
-    let mut h = sha2::Sha256::new_with_prefix([NODE]);
-    h.update(left);
-    h.update(right);
-    h.finalize().into()
 }
 
 #[cfg(test)]
