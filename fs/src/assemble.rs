@@ -16,6 +16,7 @@ use crate::descriptors::most_open;
 use crate::engine::{Engine, StartOptions};
 use crate::failure::{Failure, shown};
 use crate::fuse;
+use crate::logbook;
 use crate::mount::checks::Ground;
 use crate::mount::{Drained, Mounted, Parts, Plan, Writer};
 use crate::options::{self, Io, KernelFlags, MountOptions, Runs, Tdx, Titles};
@@ -39,6 +40,7 @@ impl Parts for Whole {
         }
         let said = &options.evidence;
         for (flag, path) in [
+            ("--witnesses", &options.log.witnesses),
             ("--event-log", &said.event_log),
             ("--collateral", &said.collateral),
             ("--gpu-evidence", &said.gpu_evidence),
@@ -164,6 +166,8 @@ fn start_options(plan: Plan, vfs: &Vfs) -> Result<(StartOptions, (Ground, NodeLo
         titles_withheld: plan.options.titles == Titles::None,
         sidecars,
         evidence: evidence(&plan.options.evidence),
+        authority_dir: ground.authority.clone(),
+        log: log(&plan.options.log),
         warnings,
     };
     Ok((options, (ground, plan.lock)))
@@ -191,6 +195,23 @@ fn evidence(said: &options::Evidence) -> Settings {
         }),
         image: said.image.clone(),
         explicit: said.explicit_quotes.clone(),
+    }
+}
+
+fn log(said: &options::Log) -> logbook::Settings {
+    logbook::Settings {
+        origin: said.log_origin.clone(),
+        register: said.log_register.clone(),
+        witnesses: said.witnesses.clone(),
+        public: said
+            .rekor
+            .clone()
+            .zip(said.rekor_key.clone())
+            .map(|(url, key)| logbook::Public {
+                url,
+                key,
+                every: Duration::from_secs(said.rekor_interval),
+            }),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod failure;
 pub mod fuse;
 pub mod ledger;
+pub mod logbook;
 pub mod mount;
 pub mod options;
 pub mod program;

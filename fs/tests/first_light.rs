@@ -73,6 +73,8 @@ impl Mount {
                     wanted: atlas_fs::attest::keeper::Wanted::Off,
                     ..Default::default()
                 },
+                authority_dir: keys,
+                log: atlas_fs::logbook::Settings::default(),
                 warnings: Vec::new(),
             },
             Arc::clone(&vfs) as Arc<_>,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::PathBytes;
 use crate::digest::{Digests, Sha256};
-use crate::id::{NodeRef, RunId};
+use crate::id::{InstanceId, NodeId, NodeRef, RunId};
 use crate::rows::{RunRow, UseRow, VersionRow};
 use crate::shelf::Object;
 
@@ -78,6 +78,15 @@ pub enum Ask {
     Attest {
         /// 1 to 64 bytes, in hex.
         nonce: String,
+    },
+    /// Says in the transparency log that something is not to be believed any more. Only root and the daemon's own user may. Answer: `Done`.
+    Revoke {
+        /// A manifest, by the SHA-256 of its bytes.
+        manifest: Option<Sha256>,
+        /// A life of the daemon, when no manifest is named.
+        instance: Option<InstanceId>,
+        /// One of `log::leaf::Reason`.
+        reason: String,
     },
     /// `Shelf::object`. Answer: `Bytes`.
     Object {
@@ -231,6 +240,34 @@ pub struct EvidenceStatus {
     pub config: String,
 }
 
+/// What a daemon has of its transparency log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogStatus {
+    /// The log's name.
+    pub origin: String,
+    /// Its leaves.
+    pub size: u64,
+    /// Its root.
+    pub root: Sha256,
+    /// Manifests that are stored and wait for their place.
+    pub waiting: u64,
+    /// Who cosigned which size, newest first.
+    #[serde(default)]
+    pub witnesses: Vec<WitnessStatus>,
+    /// The newest size that is in a public log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<u64>,
+}
+
+/// What one witness has seen.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WitnessStatus {
+    /// Its name in the policy.
+    pub name: String,
+    /// The largest head that it cosigned in this life of the daemon.
+    pub size: Option<u64>,
+}
+
 /// What `MOUNT/.atlas/status` holds and `atlasctl status` shows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
@@ -249,9 +286,9 @@ pub struct Status {
     /// Control socket.
     pub socket: PathBytes,
     /// Node id.
-    pub node: crate::id::NodeId,
+    pub node: NodeId,
     /// Instance id.
-    pub instance: crate::id::InstanceId,
+    pub instance: InstanceId,
     /// `passthrough` or `inline`.
     pub io: String,
     /// Why.
@@ -263,6 +300,9 @@ pub struct Status {
     /// Its evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<EvidenceStatus>,
+    /// Its transparency log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogStatus>,
     /// SHA-256 of the authority's certificate (DER).
     pub authority: Sha256,
     /// RFC 3339, UTC.

@@ -138,8 +138,8 @@ def lineage(framework: Framework, lab: Lab, output: Output, wrong: list[str]) ->
     code = output.code if output.code is not None else [s.name for s in framework.scripts()]
     wanted = [*output.inputs, *(f"code:{name}" for name in code)]
     for name in names:
-        if (now := state(lab.work / name)) != "sealed":
-            wrong.append(f"{name} is {now}, not sealed")
+        if (now := state(lab.work / name)) != "logged":
+            wrong.append(f"{name} is {now}, not logged")
             continue
         have, graph = said_of(lab, name)
         root = next(node for node in graph["nodes"] if node["id"] == graph["root"])

@@ -326,7 +326,7 @@ impl Mount<'_> {
     /// A file is sealed, with the digest that it has behind the mount now; the bytes there.
     pub fn sealed_as_it_is(&self, path: &str) -> Vec<u8> {
         self.sync();
-        self.await_state(path, "sealed");
+        self.await_state(path, "logged");
         let behind = self.lab.behind(path);
         let sum = files::sha256sum(&behind);
         assert_eq!(self.lineage(path).root().sha256.as_deref(), Some(&*sum));

@@ -91,7 +91,7 @@ both! {
             assert_eq!(fs::read(Path::new(out).join(name)).unwrap(), here("src"), "{name}");
             for dir in ["dst", "back"] {
                 let path = format!("{dir}/{name}");
-                assert_eq!(mount.attribute(&path, "user.atlas.state").as_deref(), Some("sealed"), "{path}");
+                assert_eq!(mount.attribute(&path, "user.atlas.state").as_deref(), Some("logged"), "{path}");
                 mount.verify(&path, 0);
             }
         }
@@ -130,7 +130,7 @@ both! {
                 let expected = match &*file {
                     f if f.contains("/.git/") => "excluded",
                     f if f.ends_with("/none") => "empty",
-                    _ => "sealed",
+                    _ => "logged",
                 };
                 assert_eq!(state.as_deref(), Some(expected), "{file}");
             }
@@ -154,7 +154,7 @@ both! {
         mount.sync();
         assert_eq!(fs::read(mount.path("answer")).unwrap(), b"3\n");
         assert!(!mount.path("w.db-wal").exists() && !mount.path("w.db-shm").exists());
-        assert_eq!(mount.lineage("w.db").root().state, "sealed");
+        assert_eq!(mount.lineage("w.db").root().state, "logged");
         assert_eq!(mount.lineage("answer").inputs(), names(["w.db"]));
         mount.ctl(&["verify", "w.db", "answer"]).expect(0);
     }
@@ -170,7 +170,7 @@ both! {
         mount.sync();
         for name in ["k.db", "k.db-wal", "k.db-shm"] {
             let state = mount.attribute(name, "user.atlas.state").unwrap();
-            assert_eq!(state, "sealed", "{name}");
+            assert_eq!(state, "logged", "{name}");
             assert_eq!(mount.lineage(name).root().closed.as_deref(), Some("killed"), "{name}");
             mount.verify(name, 7);
         }

@@ -72,7 +72,7 @@ both! {
             if state.as_deref() == Some("unattested") && given.contains(&sum) {
                 continue;
             }
-            if state.as_deref() != Some("sealed") {
+            if state.as_deref() != Some("logged") {
                 wrong.push(format!("{name} is {state:?}"));
                 continue;
             }

@@ -131,9 +131,9 @@ both! {
             lab.reboot();
         }
         let mount = lab.mount(Options::new(io));
-        mount.await_state("out", "sealed");
+        mount.await_state("out", "logged");
         mount.sync();
-        assert_eq!(mount.lineage("late").root().state, "sealed");
+        assert_eq!(mount.lineage("late").root().state, "logged");
         assert_eq!(mount.lineage("late").inputs(), names(["big"]));
         mount.ctl(&["verify", "out", "big", "late"]).expect(0);
         assert_eq!(mount.status()["behind"], 0);
@@ -193,7 +193,7 @@ both! {
         assert_eq!(here.stdout, natively.stdout, "{}", here.stderr);
         assert!(here.stdout.contains("create EROFS"), "{}", here.stdout);
         mount.sync();
-        mount.await_state("one", "sealed");
+        mount.await_state("one", "logged");
         mount.verify("one", 0);
         remount(MountFlags::empty());
         mount.sh("cat one other > two").ok();

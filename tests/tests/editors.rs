@@ -43,7 +43,7 @@ fn edited(mount: &Mount<'_>, how: &str, backup: Option<&str>) {
     mount.sync();
     assert_eq!(fs::read_to_string(mount.path("f")).unwrap(), NEW, "{how}");
     let lineage = mount.lineage("f");
-    assert_eq!(lineage.root().state, "sealed", "{how}: {}", lineage.json);
+    assert_eq!(lineage.root().state, "logged", "{how}: {}", lineage.json);
     let inputs: Vec<_> = lineage
         .edges
         .iter()

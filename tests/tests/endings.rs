@@ -120,7 +120,7 @@ both! {
              while not os.path.exists('stop'): time.sleep(0.05)\nos.kill(pid, 9); os.waitpid(pid, 0)",
         ).start();
         job.says("closed");
-        mount.await_state("ckpt", "sealed");
+        mount.await_state("ckpt", "logged");
         mount.verify("ckpt", 0);
         fs::write(mount.path("stop"), "").unwrap();
         job.wait().expect(0);
@@ -161,7 +161,7 @@ both! {
         let mount = lab.mount(Options::new(io));
         mount.sh("truncate -s 8T huge && head -c 9 huge > part && rm huge").ok();
         mount.sync();
-        assert_eq!(mount.attribute("part", "user.atlas.state").as_deref(), Some("sealed"));
+        assert_eq!(mount.attribute("part", "user.atlas.state").as_deref(), Some("logged"));
     }
 
     /// A file that is deleted while it is written is nobody's output, and must not stop the queue.

@@ -18,7 +18,7 @@ both! {
         let lineage = mount.lineage("shouted.txt");
         assert_eq!(lineage.inputs(), names(["corpus.txt"]), "{}", lineage.json);
         let root = lineage.root();
-        assert_eq!((root.state.as_str(), root.closed.as_deref()), ("sealed", Some("explicit")), "{}", lineage.json);
+        assert_eq!((root.state.as_str(), root.closed.as_deref()), ("logged", Some("explicit")), "{}", lineage.json);
         assert_eq!(root.sha256.as_deref(), Some(&*files::sha256sum(&lab.behind("shouted.txt"))));
         assert!(root.attested && root.run.is_some());
         let input = lineage.node("corpus.txt").1;
@@ -52,7 +52,7 @@ both! {
         let mount = lab.mount(Options::new(io));
         mount.sh("echo hello > greeting").ok();
         mount.sync();
-        assert_eq!(mount.attribute("greeting", "user.atlas.state").as_deref(), Some("sealed"));
+        assert_eq!(mount.attribute("greeting", "user.atlas.state").as_deref(), Some("logged"));
         let digest = mount.attribute("greeting", "user.atlas.digest").expect("a sealed file has a digest");
         assert!(digest.starts_with("blake3:") && digest.len() == 71, "{digest:?}");
         let mut size = vec![0; 65536];
@@ -95,7 +95,7 @@ both! {
         assert_eq!(mount.attribute("growing", "user.atlas.digest"), None);
         fs::write(mount.path("stop"), "now").unwrap();
         job.wait().expect(0);
-        mount.await_state("growing", "sealed");
+        mount.await_state("growing", "logged");
         assert_eq!(fs::read(lab.behind("growing")).unwrap(), b"xy");
     }
 

@@ -134,7 +134,7 @@ both! {
              m[:] = d\nm += 1\nm.flush(); del m",
         ).ok();
         mount.sync();
-        mount.await_state("out.npy", "sealed");
+        mount.await_state("out.npy", "logged");
         assert_eq!(mount.lineage("out.npy").inputs(), atlas_tests::lineage::names(["in.bin"]));
         mount.verify("out.npy", 0);
     }

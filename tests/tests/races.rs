@@ -104,7 +104,7 @@ impl<'a> Race<'a> {
         self.nothing_invented();
         for name in names {
             let state = self.mount.attribute(name, "user.atlas.state");
-            assert_eq!(state.as_deref(), Some("sealed"), "{name}");
+            assert_eq!(state.as_deref(), Some("logged"), "{name}");
             self.mount.verify(name, 0);
             let lineage = self.mount.lineage(name);
             let now = files::sha256sum(&self.lab.behind(name));
@@ -229,7 +229,7 @@ both! {
                 (fs::metadata(race.lab.behind(&name)).unwrap().len() == (3 << 20) + 5).then_some(())
             });
             race.mount.sync();
-            race.mount.await_state(&name, "sealed");
+            race.mount.await_state(&name, "logged");
             assert_eq!(race.mount.lineage(&name).root().closed.as_deref(), Some("killed"), "{name}");
             race.mount.verify(&name, 7);
         }

@@ -26,9 +26,9 @@ open('big', 'wb').write(bytes(30_000_000))",
         let mount = lab.mount(Options::new(io));
         mount.sync();
         for i in 1..=40 {
-            mount.await_state(&format!("out{i}"), "sealed");
+            mount.await_state(&format!("out{i}"), "logged");
         }
-        mount.await_state("big", "sealed");
+        mount.await_state("big", "logged");
         mount.ctl(&["verify", "--recursive", "."]).expect(0); // `in` too: `first` has its bytes
         let lineage = mount.lineage("out40");
         assert_eq!(lineage.inputs(), atlas_tests::lineage::names(["first"]), "{}", lineage.json);
@@ -58,7 +58,7 @@ os.utime('whole/out', (1, 1))",
         let mount = lab.mount(Options::new(io));
         mount.sync();
         for name in ["ckpt0", "ckpt31", "ckpt59", "whole/out"] {
-            assert_eq!(mount.lineage(name).root().state, "sealed", "{name}");
+            assert_eq!(mount.lineage(name).root().state, "logged", "{name}");
             mount.verify(name, 0);
         }
         let before: std::collections::BTreeSet<_> = (0..31).map(|i| format!("ckpt{i}")).chain(["in".to_owned()]).collect();
@@ -177,7 +177,7 @@ fn a_full_disk_is_told_to_the_job_and_seals_resume_when_there_is_room() {
     mount.sh("echo after > after").ok();
     mount.sync();
     mount.ctl(&["verify", "before", "after"]).expect(0);
-    mount.await_state("after", "sealed");
+    mount.await_state("after", "logged");
     if fs::metadata(lab.behind("starved")).is_ok_and(|m| m.len() > 0) {
         mount.verify("starved", 0);
     }
@@ -209,7 +209,7 @@ fn a_full_state_directory_makes_seals_wait_and_jobs_go_on() {
     fs::remove_file(&filler).unwrap();
     mount.sync();
     for i in [1, 25, 50] {
-        mount.await_state(&format!("f{i}"), "sealed");
+        mount.await_state(&format!("f{i}"), "logged");
     }
     let state = state.to_str().unwrap().to_owned();
     mount.unmount();

@@ -28,7 +28,7 @@ both! {
         mount.sync();
         assert_eq!(fs::read(lab.behind("out.txt")).unwrap(), b"late words\n");
         let versions = mount.lineage("out.txt");
-        assert_eq!(versions.root().state, "sealed");
+        assert_eq!(versions.root().state, "logged");
         assert_eq!(versions.inputs(), names([]), "no empty version before it: {}", versions.json);
         mount.verify("out.txt", 0);
     }
@@ -104,7 +104,7 @@ both! {
         for i in 1..=8 {
             let lineage = mount.lineage(&format!("out{i}"));
             assert_eq!(lineage.inputs(), names(["in"]), "{}", lineage.json);
-            assert_eq!(lineage.root().state, "sealed");
+            assert_eq!(lineage.root().state, "logged");
         }
         assert_eq!(files_with_manifests(&lab), 8);
     }

@@ -77,7 +77,7 @@ fn all_is_told(lab: &Lab, mount: &Mount<'_>) {
     for (name, inputs) in LEFT {
         let lineage = mount.lineage(name);
         let root = lineage.root();
-        assert_eq!(root.state, "sealed", "{name}: {}", lineage.json);
+        assert_eq!(root.state, "logged", "{name}: {}", lineage.json);
         let real = files::sha256sum(&lab.behind(name));
         assert_eq!(root.sha256.as_deref(), Some(&*real), "{name}");
         let known = lineage.edges.iter().filter(|e| e.from == lineage.root);
@@ -191,7 +191,7 @@ on_each! {
         for n in 0..4 {
             for i in 0..40 {
                 let name = format!("kept.{n}.{i}");
-                assert_eq!(mount.attribute(&name, "user.atlas.state").as_deref(), Some("sealed"), "{name}");
+                assert_eq!(mount.attribute(&name, "user.atlas.state").as_deref(), Some("logged"), "{name}");
             }
             let name = format!("kept.{n}.39");
             let real = files::sha256sum(&lab.behind(&name));
@@ -298,7 +298,7 @@ fn copied_up(store: Store) {
     for how in HOW {
         let out = format!("{how}.out");
         let lineage = mount.lineage(&out);
-        assert_eq!(lineage.root().state, "sealed", "{}", lineage.json);
+        assert_eq!(lineage.root().state, "logged", "{}", lineage.json);
         let real = files::sha256sum(&lab.behind(&out));
         assert_eq!(lineage.root().sha256.as_deref(), Some(&*real), "{how}");
         let inputs = lineage.inputs();

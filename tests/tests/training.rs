@@ -73,7 +73,7 @@ both! {
         mount.sync();
         let lineage = mount.lineage("m.safetensors");
         assert_eq!(lineage.inputs(), names(["w.npy"]));
-        assert_eq!(lineage.root().state, "sealed");
+        assert_eq!(lineage.root().state, "logged");
         let shown = mount.ctl(&["show", "--json", "m.safetensors"]).expect(0).stdout;
         assert!(shown.contains("\"m.safetensors\"") && !shown.contains(".tmp"), "{shown}");
         mount.verify("m.safetensors", 0);

@@ -50,7 +50,7 @@ fn main() -> Result<()> {
 fn delay(mount: &Mount<'_>, name: &str, bytes: usize) -> Result<f64> {
     load::sequential_write(&mount.path(name), bytes)?;
     let began = Instant::now();
-    while mount.attribute(name, "user.atlas.state").as_deref() != Some("sealed") {
+    while mount.attribute(name, "user.atlas.state").as_deref() != Some("logged") {
         anyhow::ensure!(
             began.elapsed() < Duration::from_secs(120),
             "{name} was not sealed in two minutes"

@@ -1,6 +1,6 @@
 //! `atlasctl status`: what the daemons say of themselves.
 
-use atlas_manifests::wire::Status;
+use atlas_manifests::wire::{LogStatus, Status};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -114,6 +114,9 @@ fn describe(s: &Status, now: Timestamp, paint: Paint) -> String {
             format!("{}, {anchors}: see atlasctl attest", e.first.hex()),
         );
     }
+    if let Some(log) = &s.log {
+        row("log", transparency(log));
+    }
     row("authority", s.authority.to_string());
     row("state", name(&s.state));
     row("socket", name(&s.socket));
@@ -124,6 +127,27 @@ fn describe(s: &Status, now: Timestamp, paint: Paint) -> String {
     row("mounted", amount::age(&s.mounted_at, now));
     for warning in &s.warnings {
         row("warning", paint.warn(&escape::line(warning)));
+    }
+    text
+}
+
+/// The log in one line. Witnesses are named by whoever mounted.
+fn transparency(log: &LogStatus) -> String {
+    let leaves = amount::counted(log.size, "leaf", "leaves");
+    let mut text = format!("{leaves} in {}", escape::line(&log.origin));
+    if log.waiting > 0 {
+        let waiting = amount::count(log.waiting);
+        text.push_str(&format!(", {waiting} wait for their place"));
+    }
+    for witness in &log.witnesses {
+        let seen = witness.size.map_or("nothing yet".to_owned(), amount::count);
+        text.push_str(&format!(
+            "; {} cosigned {seen}",
+            escape::line(&witness.name)
+        ));
+    }
+    if let Some(size) = log.public {
+        text.push_str(&format!("; {} in a public log", amount::count(size)));
     }
     text
 }

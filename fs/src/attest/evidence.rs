@@ -12,7 +12,8 @@ use atlas_manifests::digest::Sha256;
 use atlas_manifests::evidence::binding::{BindingError, MAX_NONCE};
 use atlas_manifests::evidence::record::MAX_RECORD;
 use atlas_manifests::evidence::{
-    Beacon, Binding, BoundKey, EventBody, EventHead, EventLog, Evidence, KeyUse, Purpose, fmspc,
+    Beacon, Binding, BoundKey, EventBody, EventHead, EventLog, Evidence, KeyUse, LogHead, Purpose,
+    fmspc,
 };
 use atlas_manifests::id::InstanceId;
 use atlas_manifests::set::SetTree;
@@ -75,6 +76,15 @@ pub enum AttestError {
     Ended,
 }
 
+/// Where the transparency log stands.
+pub trait LogSource: Send + Sync {
+    /// Its head; `None` where there is no log.
+    fn head(&self) -> Option<LogHead>;
+
+    /// Its head, if everything that is stored is in it.
+    fn head_with_all(&self) -> Option<LogHead>;
+}
+
 /// What an attester begins with.
 pub struct Setup {
     /// The trust domain.
@@ -89,6 +99,8 @@ pub struct Setup {
     pub config: Sha256,
     /// SHA-256 of the daemon's executable.
     pub program: Sha256,
+    /// Asked for the transparency log's head at each event and each quote.
+    pub log: Arc<dyn LogSource>,
     /// What was booted, as the operator calls it.
     pub image: Option<String>,
     /// Where GPU evidence comes from.
@@ -253,7 +265,7 @@ impl Attester {
         self.note(done, |total| EventBody::Seal {
             total: total + batch.len() as u64,
             batch: head,
-            log: None,
+            log: self.setup.log.head_with_all(),
         })
     }
 
@@ -379,7 +391,7 @@ impl Attester {
             made: now(),
             previous: draft.previous.map(|p| p.id),
             keys: self.setup.keys.to_vec(),
-            log: None,
+            log: self.setup.log.head(),
             events: events.as_ref().map(EventLog::head),
             config: self.setup.config,
             program: self.setup.program,

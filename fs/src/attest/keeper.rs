@@ -25,6 +25,7 @@ use super::gpu::GpuSource;
 use super::ground::{Td, config_text, event_log, patterns, program};
 use super::machine::Machine;
 use super::tdx::{Interfaces, Presence};
+use crate::logbook::Logbook;
 
 /// A thread without anything due looks again after so long.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -88,8 +89,10 @@ pub struct Keeper {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// No quote is waited for any more.
     cancelled: Arc<AtomicBool>,
-    /// Signs checkpoints, once there is a log: bound from the beginning.
-    _log_key: InstanceKey,
+    /// Signs checkpoints.
+    log_key: Arc<InstanceKey>,
+    /// Told of each anchor that is stored.
+    log: Arc<Logbook>,
 }
 
 struct State {
@@ -138,6 +141,7 @@ impl Keeper {
         instance: InstanceId,
         seal_key: &InstanceKey,
         store: &Arc<Store>,
+        log: &Arc<Logbook>,
     ) -> Result<Begun, String> {
         if settings.wanted == Wanted::Off {
             return Ok(Begun::Without(None));
@@ -163,7 +167,7 @@ impl Keeper {
             Ok(Presence::Absent) => return without(None),
             Err(e) => return without(Some(e.to_string())),
         }
-        match Self::with(settings, config, instance, seal_key, store) {
+        match Self::with(settings, config, instance, seal_key, store, log) {
             Ok(keeper) => Ok(Begun::With(keeper)),
             Err(why) => without(Some(why)),
         }
@@ -175,6 +179,7 @@ impl Keeper {
         instance: InstanceId,
         seal_key: &InstanceKey,
         store: &Arc<Store>,
+        log: &Arc<Logbook>,
     ) -> Result<Arc<Self>, String> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let machine: Arc<dyn Machine> = Arc::new(Td {
@@ -195,6 +200,7 @@ impl Keeper {
             ],
             config: Sha256::of(config.as_bytes()),
             program: program().map_err(|e| format!("the daemon's own program: {e}"))?,
+            log: Arc::clone(log) as Arc<_>,
             image: settings.image.clone(),
             gpu: settings.gpu.clone(),
             collateral: settings.collateral.clone(),
@@ -232,7 +238,8 @@ impl Keeper {
             thread: Mutex::new(None),
             cancelled,
             attester,
-            _log_key: log_key,
+            log_key: Arc::new(log_key),
+            log: Arc::clone(log),
         });
         keeper.keep(&evidence).map_err(|e| e.to_string())?;
         let working = Arc::clone(&keeper);
@@ -252,6 +259,11 @@ impl Keeper {
     /// What stands behind the keys, as far as the daemon can say.
     pub fn hardware(&self) -> Hardware {
         self.attester.hardware()
+    }
+
+    /// The key that signs checkpoints beside the node's: the first evidence binds it.
+    pub fn log_key(&self) -> Arc<InstanceKey> {
+        Arc::clone(&self.log_key)
     }
 
     /// Manifests are sealed, in this order. Does not wait.
@@ -442,6 +454,7 @@ impl Keeper {
             self.keep(&next)
                 .map_err(|e| format!("an anchor could not be stored: {e}"))?;
             lock(&self.state).unsaved.remove(0);
+            self.log.anchored(next.id());
         }
     }
 

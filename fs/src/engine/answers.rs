@@ -85,6 +85,15 @@ impl Handler for Engine {
                 "fresh evidence is for root and the daemon's own user: what there is, anybody may see",
             ),
             Ask::Attest { nonce } => self.attest(&nonce),
+            Ask::Revoke { .. } if !view.all() => error(
+                1,
+                "what may be believed is for root and the daemon's own user to say",
+            ),
+            Ask::Revoke {
+                manifest,
+                instance,
+                reason,
+            } => self.revoke(manifest, instance, &reason),
             // As if it were not here: whoever cannot read the set cannot check its members either.
             Ask::Object {
                 kind: Object::Members,

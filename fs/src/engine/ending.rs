@@ -21,7 +21,8 @@ impl Engine {
         loop {
             let counts = lock(&self.ledger).counts();
             let left = self.pending();
-            if left == 0 || Instant::now() >= deadline {
+            // What may not be signed any more is not waited for.
+            if left == 0 || Instant::now() >= deadline || self.log.refusal().is_some() {
                 for text in lock(&self.ledger).on_their_way() {
                     tracing::debug!("not sealed: {text}");
                 }
@@ -50,10 +51,11 @@ impl Engine {
                 tracing::error!("a worker panicked");
             }
         }
-        // After the last seal, which it still covers.
+        // After the last seal, which it still covers; the log after both, whose last anchor covers them.
         if let Some(keeper) = &self.keeper {
             keeper.stop();
         }
+        self.log.stop();
         self.settle_journal();
         if self.pending() == 0
             && let Err(e) = self.journal.finish()

@@ -15,12 +15,14 @@ use super::answers::error;
 use super::scribe::Signed;
 use super::{Engine, StartOptions};
 use crate::attest::keeper::{Begun, Keeper};
+use crate::logbook::Logbook;
 
 /// Makes the instance's evidence where there is hardware for it; else says why not, when a person should know.
 pub(super) fn begin(
     options: &StartOptions,
     key: &InstanceKey,
     store: &Arc<Store>,
+    log: &Arc<Logbook>,
 ) -> Result<(Option<Arc<Keeper>>, Option<String>), String> {
     let config = [
         ("config", options.config.digest().hex()),
@@ -30,7 +32,14 @@ pub(super) fn begin(
         ("in-place", options.in_place.to_string()),
         ("read-only", options.read_only.to_string()),
     ];
-    let begun = Keeper::begin(&options.evidence, &config, options.instance, key, store)?;
+    let begun = Keeper::begin(
+        &options.evidence,
+        &config,
+        options.instance,
+        key,
+        store,
+        log,
+    )?;
     Ok(match begun {
         Begun::With(keeper) => (Some(keeper), None),
         Begun::Without(why) => {

@@ -9,6 +9,7 @@ mod ending;
 mod evidence;
 mod facts;
 mod journal;
+mod logging;
 mod observing;
 mod outcomes;
 mod parts;
@@ -59,6 +60,7 @@ use crate::caller::{Callers, Who};
 use crate::config::LiveExclusions;
 use crate::digest::{ContentTree, DigestPool, Job, Snapshots};
 use crate::ledger::{Effect, Ledger, Ticket};
+use crate::logbook::Logbook;
 use crate::program::Programs;
 use crate::vfs::observer::{Backing, FileKey, HandleId};
 
@@ -105,6 +107,8 @@ pub struct Engine {
     /// Set while seals wait for the store.
     trouble: Mutex<Option<String>>,
     registrations: Digesting,
+    /// The node's transparency log.
+    log: Arc<Logbook>,
     /// Hardware evidence, where there is some.
     keeper: Option<Arc<Keeper>>,
     /// Why there is none, when a person should know.
@@ -125,8 +129,10 @@ impl Engine {
         let fail = |what: &str, e: &dyn std::fmt::Display| StartError(format!("{what}: {e}"));
         let store = Arc::new(Store::open(&options.layout).writing_out(background::write_out));
         let key = InstanceKey::generate().map_err(|e| fail("signing key", &e))?;
-        let (keeper, untold) = evidence::begin(&options, &key, &store).map_err(StartError)?;
+        let log = logging::open(&options).map_err(StartError)?;
+        let (keeper, untold) = evidence::begin(&options, &key, &store, &log).map_err(StartError)?;
         let evidence = keeper.as_ref().map(|k| k.first());
+        let seal_key = key.public();
         let key = options
             .authority
             .certify(key, options.instance, evidence)
@@ -190,6 +196,7 @@ impl Engine {
             trouble: Mutex::new(None),
             registrations: Digesting::default(),
             own_requests: OnceLock::new(),
+            log,
             keeper,
             unattested: untold,
             options,
@@ -230,6 +237,7 @@ impl Engine {
             .spawn(move || Self::tick(&weak))
             .map_err(|e| fail("ticker thread", &e))?;
         *lock(&engine.ticker) = Some(thread);
+        engine.begin_log(&seal_key).map_err(StartError)?;
         engine.recover(records, &files);
         Ok(engine)
     }

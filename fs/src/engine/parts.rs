@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 
 use atlas_manifests::authority::Authority;
 use atlas_manifests::bytes::PathBytes;
-use atlas_manifests::id::{InstanceId, NodeId, RunId};
+use atlas_manifests::id::{InstanceId, NodeId, RunId, VersionId};
 use atlas_manifests::layout::Layout;
 use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
 
@@ -16,6 +16,7 @@ use crate::attest::keeper::Settings;
 use crate::caller::RunsMode;
 use crate::config::Config;
 use crate::ledger::Plan;
+use crate::logbook;
 
 /// What an engine is started with.
 pub struct StartOptions {
@@ -57,6 +58,10 @@ pub struct StartOptions {
     pub sidecars: Option<OwnedFd>,
     /// What hardware evidence is made with.
     pub evidence: Settings,
+    /// Where the authority's key lies, and the log's beside it.
+    pub authority_dir: PathBuf,
+    /// How the transparency log is kept.
+    pub log: logbook::Settings,
     /// Things to tell in `status`.
     pub warnings: Vec<String>,
 }
@@ -86,6 +91,8 @@ pub(crate) enum Work {
     Gone(PathBytes),
     /// Sign and store.
     Seal(Box<Plan>),
+    /// These have a place in the log now.
+    Logged(Vec<VersionId>),
     /// Sign and store what a person registered.
     Register(Arc<Registration>),
     /// Answer when everything before this is on disk.

@@ -9,13 +9,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use atlas_manifests::bytes::PathBytes;
-use atlas_manifests::id::{NodeRef, RunId, VersionId};
+use atlas_manifests::id::{InstanceId, NodeRef, RunId, VersionId};
 use atlas_manifests::index::{Batch, Index};
 use atlas_manifests::private::PrivateRecord;
+use atlas_manifests::read::peek;
 use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
 use atlas_manifests::scan::StoreScan;
 use atlas_manifests::seal::Sealer;
-use atlas_manifests::shelf::{Catalogue as _, Shelf as _};
+use atlas_manifests::shelf::{Catalogue as _, Object, Shelf as _};
 use atlas_manifests::statement::ManifestRef;
 use atlas_manifests::store::{Item, Store};
 use atlas_manifests::vocabulary::State;
@@ -23,6 +24,7 @@ use atlas_manifests::vocabulary::State;
 use super::clock::now;
 use super::evidence;
 use super::journal::Record;
+use super::logging;
 use super::register::Registration;
 use super::sets::Sets;
 use super::statement::{Frame, Worded, registered, state};
@@ -62,6 +64,8 @@ pub(super) struct Signed {
     pub(super) ticket: Option<Ticket>,
     pub(super) version: VersionId,
     pub(super) reference: ManifestRef,
+    /// Whose signature it is.
+    pub(super) instance: InstanceId,
     pub(super) row: VersionRow,
     pub(super) objects: Vec<Item>,
     pub(super) registration: Option<Arc<Registration>>,
@@ -149,6 +153,7 @@ impl Scribe {
                     self.runs.insert(row.id, *row);
                 }
                 Work::Over(run) => {
+                    engine.log.forget(run);
                     self.sets.forget(run);
                     self.indexed.forget(run);
                     self.recorded.forget(run);
@@ -168,6 +173,8 @@ impl Scribe {
                 }
                 // The mount ends: the next one makes its quote, and seals it.
                 Work::Seal(plan) if evidence::postponed(engine, plan.row.path.as_ref()) => {}
+                // Nothing may be signed any more: what ended stays in the journal.
+                Work::Seal(_) if engine.log.refusal().is_some() => {}
                 Work::Seal(plan) => match self.sign(engine, &plan) {
                     Ok(s) => {
                         rows.runs.insert(plan.run);
@@ -180,16 +187,24 @@ impl Scribe {
                         engine.unsealable(plan.ticket, why);
                     }
                 },
-                Work::Register(registration) => match self.sign_registration(engine, &registration)
-                {
-                    Ok(s) => signed.push(s),
-                    Err(why) => registration.answer(Err(why)),
-                },
+                Work::Register(registration) => {
+                    let refused = engine.log.refusal().map_or(Ok(()), Err);
+                    match refused.and_then(|()| self.sign_registration(engine, &registration)) {
+                        Ok(s) => signed.push(s),
+                        Err(why) => registration.answer(Err(why)),
+                    }
+                }
+                Work::Logged(versions) => {
+                    for row in self.known(&versions) {
+                        rows.version(row);
+                    }
+                }
                 Work::Sync(tell) => waiting.push(tell),
                 Work::Stop => stop = true,
             }
         }
         let stored = self.store(engine, signed);
+        logging::stored(engine, &stored);
         for s in &stored {
             rows.version(s.row.clone());
         }
@@ -273,6 +288,7 @@ impl Scribe {
             ticket: Some(plan.ticket),
             version: plan.version,
             reference: sealed.reference,
+            instance: self.frame.instance,
             row,
             objects,
             registration: None,
@@ -288,10 +304,16 @@ impl Scribe {
         let row = versions
             .into_iter()
             .find(|r| r.node == node && r.digests == Some(digests))?;
+        let reference = row.manifest?;
+        let bytes = self
+            .store
+            .object(Object::Manifest, &reference.sha256)
+            .ok()??;
         Some(Signed {
             ticket: Some(plan.ticket),
             version: plan.version,
-            reference: row.manifest?,
+            reference,
+            instance: peek(&bytes).ok()?.instance,
             row: VersionRow {
                 path: plan.row.path.clone(),
                 identity: plan.row.identity,
@@ -354,6 +376,7 @@ impl Scribe {
             ticket: None,
             version: r.version,
             reference: sealed.reference,
+            instance: self.frame.instance,
             row,
             objects,
             registration: Some(Arc::clone(r)),
@@ -408,7 +431,7 @@ impl Scribe {
         let versions = rows
             .versions
             .into_iter()
-            .map(|row| self.completed(row))
+            .map(|row| logging::stated(engine, self.completed(row)))
             .collect();
         let batch = Batch {
             versions,
@@ -446,6 +469,13 @@ impl Scribe {
             row.ended_at = Some(now());
         }
         row
+    }
+
+    /// What the index has of these.
+    fn known(&self, versions: &[VersionId]) -> Vec<VersionRow> {
+        let nodes: Vec<NodeRef> = versions.iter().map(|v| NodeRef::Version(*v)).collect();
+        let rows = self.index.versions(&nodes).unwrap_or_default();
+        rows.into_iter().flatten().collect()
     }
 
     fn exchange(&self, a: &PathBytes, b: &PathBytes) {

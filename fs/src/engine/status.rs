@@ -28,6 +28,8 @@ impl Engine {
         let standing = self.keeper.as_ref().map(|k| k.standing());
         warnings.extend(standing.iter().flat_map(|s| s.troubles.clone()));
         let hardware = standing.as_ref().map_or(Hardware::None, |s| s.hardware);
+        let (log, troubles) = self.log_status();
+        warnings.extend(troubles);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -48,6 +50,7 @@ impl Engine {
                 anchors: s.anchors,
                 config: s.config,
             }),
+            log: Some(log),
             authority: o.authority.fingerprint(),
             mounted_at: self.mounted_at.clone(),
             open: counts.open,
@@ -64,7 +67,8 @@ impl Engine {
         let (outside, gone) = self.callers.unnamed();
         let queued = self.pool().map_or(0, |p| p.queued() as u64);
         let standing = self.keeper.as_ref().map(|k| k.standing());
-        let figures: [(&str, &str, &str, u64); 11] = [
+        let (log, _) = self.log_status();
+        let figures: [(&str, &str, &str, u64); 13] = [
             (
                 "atlas_versions_open",
                 "gauge",
@@ -124,6 +128,18 @@ impl Engine {
                 "gauge",
                 "Manifests that no quote shows yet in the event log.",
                 standing.as_ref().map_or(0, |s| s.open),
+            ),
+            (
+                "atlas_log_leaves",
+                "gauge",
+                "Leaves of the node's transparency log.",
+                log.size,
+            ),
+            (
+                "atlas_log_waiting",
+                "gauge",
+                "Manifests that are stored and wait for their place in the log.",
+                log.waiting,
             ),
             (
                 "atlas_store_waiting",

@@ -10,7 +10,7 @@ use atlas_manifests::shelf::{Catalogue as _, Object, Shelf as _};
 use atlas_manifests::vocabulary::State;
 use rustix::io::Errno;
 
-use super::{Engine, TICK, lock};
+use super::{Engine, TICK, lock, logging};
 use crate::vfs::observer::{Caller, FileKey};
 
 /// An attribute of a version that has ended waits for its seal at most so long.
@@ -54,7 +54,11 @@ impl Engine {
             .identity(file)
             .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
         match live {
-            Some((state, row)) if then.is_none_or(|t| t == now) => Ok((state, row)),
+            Some((state, row)) if then.is_none_or(|t| t == now) => {
+                let row = row.map(|row| logging::stated(self, row));
+                let node = row.as_ref().map(|r| r.node);
+                Ok((node.map_or(state, |n| logging::state(self, n, state)), row))
+            }
             _ => {
                 let row = self.index.known(&now).map_err(|_| Errno::IO)?;
                 let state = match &row {

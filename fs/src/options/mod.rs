@@ -145,6 +145,8 @@ pub struct MountOptions {
     pub any_pid_namespace: bool,
     /// Hardware evidence.
     pub evidence: Evidence,
+    /// The transparency log.
+    pub log: Log,
     /// Switches of mount(2).
     pub kernel: KernelFlags,
 }
@@ -197,6 +199,31 @@ pub struct Evidence {
     pub event_log: Option<PathBuf>,
 }
 
+/// How the transparency log is kept, and who is told of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Transparency log")]
+pub struct Log {
+    /// Name the log so; only when it begins [default: atlasfs.org/log/NODE]
+    #[arg(long, value_name = "NAME")]
+    pub log_origin: Option<String>,
+    /// Keep the log's newest checkpoint in a register that compares before it swaps: postgres://..., etcd://HOST:PORT/KEY or
+    /// s3://BUCKET/KEY?endpoint=URL, with credentials from the environment [default: a file of the log]
+    #[arg(long, value_name = "ADDRESS")]
+    pub log_register: Option<String>,
+    /// Show checkpoints to the witnesses of this policy (C2SP tlog-policy, with their URLs), and stop when one knows more than we do
+    #[arg(long, value_name = "FILE")]
+    pub witnesses: Option<PathBuf>,
+    /// Put the checkpoint's digest into this public log (Rekor v2)
+    #[arg(long, value_name = "URL", requires = "rekor_key")]
+    pub rekor: Option<String>,
+    /// That log's key, as NAME+ID+KEY
+    #[arg(long, value_name = "VKEY", requires = "rekor")]
+    pub rekor_key: Option<String>,
+    /// Do so every so many seconds, if there is a new checkpoint
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub rekor_interval: u64,
+}
+
 /// Where state and authority lie, when not at their usual places.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "State")]
@@ -204,7 +231,7 @@ pub struct Place {
     /// Keep the state here instead of SOURCE/.atlas
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// Keep this node's index, journal and log here (a local disk, when SOURCE is shared)
+    /// Keep this node's index, journal and transparency log here (a local disk, when SOURCE is shared)
     #[arg(long, value_name = "DIR")]
     pub node_state: Option<PathBuf>,
     /// Keep the authority's key here; never below SOURCE
@@ -309,6 +336,8 @@ struct MountArgs {
     place: Place,
     #[command(flatten)]
     evidence: Evidence,
+    #[command(flatten)]
+    log: Log,
     #[arg(long, value_enum, hide = true, action = ArgAction::Append)]
     kernel_flag: Vec<Flag>,
 }
@@ -406,6 +435,7 @@ impl MountArgs {
             log_file: self.log_file,
             any_pid_namespace: self.any_pid_namespace,
             evidence: self.evidence,
+            log: self.log,
             kernel,
         })
     }

@@ -82,7 +82,7 @@ pub fn check(truth: &Truth, copies: &Path, plain: &Path, mount: &Mount<'_>) -> R
         let wanted = if truth.versions[id].given {
             "unattested"
         } else {
-            "sealed"
+            "logged"
         };
         if state.as_deref() != Some(wanted) {
             return Err(format!(
