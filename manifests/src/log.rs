@@ -3,8 +3,10 @@
 pub mod checkpoint;
 pub mod cosignature;
 pub mod leaf;
+pub mod memory;
 pub mod note;
 pub mod proof;
+pub mod quorum;
 pub mod register;
 
 #[cfg(test)]
