@@ -8,6 +8,7 @@ mod circulation;
 mod entry;
 mod guard;
 mod pace;
+mod public;
 mod settings;
 mod shown;
 mod signers;
