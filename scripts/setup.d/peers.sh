@@ -33,16 +33,16 @@ forget_go() { [ -z "$go_caches" ] || rm -rf "$go_caches"; }
 
 # A program from the Go module proxy. It appears under its name only when it is whole.
 go_program() { # PROGRAM GO-VERSION PACKAGE@VERSION WHAT WITHOUT-IT
+  local made name=${1%/*}
   [ ! -x "$1" ] || return 0
   say "$4 (once)"
-  local made
   if with_go "$2" install "$3"; then
     made=${3%@*}
     mkdir -p "${1%/*}"
     mv "$go_caches/bin/${made##*/}" "$1"
     changed=yes
   else
-    echo "SKIPPED ${1##*/}: no Go toolchain of $2, or no Go module proxy, from here: $5"
+    echo "SKIPPED ${name##*/}: no Go toolchain of $2, or no Go module proxy, from here: $5"
   fi
 }
 
@@ -88,7 +88,7 @@ node_check() {
   rm -rf "$peers/js" "$peers/js.new"
   mkdir "$peers/js.new"
   cp "$from"/package.json "$from"/package-lock.json "$from"/check.mjs "$peers/js.new"
-  if npm_for_check ci --prefix "$peers/js.new" --ignore-scripts --no-audit --no-fund --silent; then
+  if npm_for_check ci --prefix "$peers/js.new" --fetch-retries 1 --ignore-scripts --no-audit --no-fund --silent; then
     echo "$sum" >"$peers/js.new/sum"
     mv "$peers/js.new" "$peers/js"
     changed=yes
@@ -145,7 +145,9 @@ servers() {
   # One at a time: a release of Debian may have one of them and not the other.
   for unit in "${missing[@]}"; do
     if apt_install "$unit"; then
-      ! command -v systemctl >/dev/null || systemctl disable --quiet "${unit%-*}.service" >/dev/null 2>&1 || true
+      # Whichever of the two starts services here.
+      systemctl disable "${unit%-*}.service" >/dev/null 2>&1 || true
+      update-rc.d "${unit%-*}" disable >/dev/null 2>&1 || true
     else
       echo "SKIPPED $unit: Debian's package cannot be had here: the register of the log is not tried on it"
     fi
