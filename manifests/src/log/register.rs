@@ -1,6 +1,12 @@
 //! Where the newest checkpoint of a log stands: one value that is compared before it is swapped. The one thing of a log that changes.
 //!
-//! Whoever swaps, signs: a register that does not really compare lets a log fork. So each kind proves itself before it is used.
+//! Whoever swaps, signs: a register that does not really compare lets a log fork. So each kind proves itself before it is used:
+//! `self_test` for what lies on a server, `posix` as it opens. Those on servers are in the crate `atlas-net`.
+
+pub mod posix;
+mod self_test;
+
+pub use self_test::{OpenProbe, PROBES, self_test};
 
 /// Why a register did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +27,24 @@ pub enum RegisterError {
         /// Why, and what to do.
         why: String,
     },
+}
+
+impl RegisterError {
+    /// `Unreachable`, in words.
+    pub fn unreachable(name: impl Into<String>, why: impl ToString) -> Self {
+        Self::Unreachable {
+            name: name.into(),
+            why: why.to_string(),
+        }
+    }
+
+    /// `Unfit`, in words.
+    pub fn unfit(name: impl Into<String>, why: impl ToString) -> Self {
+        Self::Unfit {
+            name: name.into(),
+            why: why.to_string(),
+        }
+    }
 }
 
 /// What became of a swap.
@@ -52,3 +76,18 @@ pub trait Register: Send + Sync {
 
 /// A checkpoint with many signatures is far below this.
 pub const MAX_VALUE: usize = 64 << 10;
+
+/// Refuses a value that is longer than a register takes, before anybody is asked to store it.
+///
+/// # Errors
+/// `Unfit`, when it is.
+pub fn check_length(name: &str, value: &[u8]) -> Result<(), RegisterError> {
+    if value.len() > MAX_VALUE {
+        let why = format!(
+            "a value of {} bytes is longer than the {MAX_VALUE} that a register holds: ask fewer witnesses",
+            value.len()
+        );
+        return Err(RegisterError::unfit(name, why));
+    }
+    Ok(())
+}
