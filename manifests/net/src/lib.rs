@@ -1,1 +1,8 @@
 //! What of Atlas crosses a network: registers of other machines, witnesses, public logs, logs that others serve. Verification needs none of it.
+
+pub mod cosigner;
+pub mod http;
+mod request;
+pub mod serving;
+pub mod witness;
+pub mod witness_server;
