@@ -1,3 +1,9 @@
 //! What of Atlas crosses a network: registers of other machines, witnesses, public logs, logs that others serve. Verification needs none of it.
 
+pub mod cosigner;
+pub mod http;
 pub mod register;
+mod request;
+pub mod serving;
+pub mod witness;
+pub mod witness_server;
