@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod cosignature;
 pub mod leaf;
 pub mod note;
+pub mod operator;
 pub mod proof;
 pub mod register;
 
