@@ -3,9 +3,11 @@
 pub mod checkpoint;
 pub mod cosignature;
 pub mod leaf;
+pub mod memory;
 pub mod note;
 pub mod operator;
 pub mod proof;
+pub mod quorum;
 pub mod register;
 
 #[cfg(test)]
