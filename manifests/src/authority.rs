@@ -1,14 +1,15 @@
 //! The local authority: an Ed25519 key that certifies each life of the daemon. Not what is trusted: that is pinned elsewhere, never found beside the data.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+pub(crate) mod files;
+
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::Signer as _;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
+    BasicConstraints, Certificate, CertificateParams, CustomExtension, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, PKCS_ED25519, PublicKeyData,
     SerialNumber,
 };
@@ -19,13 +20,12 @@ use crate::digest::{Sha256, hex};
 use crate::id::InstanceId;
 use crate::private::random;
 use crate::vault::Vault;
+use files::{put, read};
 
 /// The authority's key, PKCS #8 in PEM, mode 0600.
 pub const KEY_FILE: &str = "key.pem";
 /// The authority's certificate, PEM.
 pub const CERTIFICATE_FILE: &str = "authority.pem";
-/// No key or certificate file that is read is longer, in bytes.
-const MAX_FILE: u64 = 64 * 1024;
 /// C2PA claim signing (c2pa-kp-claimSigning).
 const CLAIM_SIGNING: &[u64] = &[1, 3, 6, 1, 4, 1, 62558, 2, 1];
 /// Certificates are valid from this year on ...
@@ -48,7 +48,7 @@ pub enum AuthorityError {
         source: io::Error,
     },
     /// Others can read the key.
-    #[error("{path}: mode {mode:04o} lets others read the authority's key; run: chmod 600 {path}")]
+    #[error("{path}: mode {mode:04o} lets others read a secret key; run: chmod 600 {path}")]
     Exposed {
         /// The key file.
         path: PathBuf,
@@ -63,6 +63,14 @@ pub enum AuthorityError {
         /// Which file.
         path: PathBuf,
         /// What is wrong with it.
+        what: String,
+    },
+    /// The key of a log, or its certificate, cannot be used.
+    #[error("{path}: {what}")]
+    Log {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
         what: String,
     },
     /// A certificate could not be made.
@@ -90,24 +98,13 @@ impl Authority {
             path: dir.to_owned(),
             source,
         };
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(io)?;
-        let held = File::open(dir).map_err(io)?;
-        // Two who create at once must not mix one's key with the other's certificate.
-        rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(|e| io(e.into()))?;
+        let held = files::hold(dir)?;
         if dir.join(KEY_FILE).symlink_metadata().is_ok() {
             return Err(AuthorityError::Exists(dir.to_owned()));
         }
         let key = Key::generate().map_err(io)?;
         let certificate = authority_params(&key)?.self_signed(&key)?;
-        let secret = key
-            .0
-            .to_pkcs8_pem(Default::default())
-            .map_err(|e| io(io::Error::other(e)))?;
+        let secret = key.pem().map_err(io)?;
         let authority = Self {
             pem: certificate.pem(),
             der: certificate.der().to_vec(),
@@ -138,9 +135,8 @@ impl Authority {
             path: path.to_owned(),
             what: what.to_owned(),
         };
-        let key = ed25519_dalek::SigningKey::from_pkcs8_pem(&secret)
-            .map(Key::new)
-            .map_err(|_| damaged(&path, "not an Ed25519 key in PKCS #8 PEM"))?;
+        let key = Key::from_pem(&secret)
+            .ok_or_else(|| damaged(&path, "not an Ed25519 key in PKCS #8 PEM"))?;
         let path = dir.join(CERTIFICATE_FILE);
         let Some(pem) = read(&path, false)? else {
             return Err(damaged(&path, "missing, while its key is there"));
@@ -185,28 +181,33 @@ impl Authority {
         evidence: Option<Sha256>,
     ) -> Result<SigningKey, AuthorityError> {
         let InstanceKey { seed, public } = key;
-        let mut leaf = params(&format!("Atlas instance {instance}"))?;
-        leaf.is_ca = IsCa::ExplicitNoCa;
-        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let mut leaf = signer(&format!("Atlas instance {instance}"))?;
         // Verifiers of both generations: c2pa 0.90 knows both, 0.91 insists on the e-mail one unless configured.
         leaf.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::EmailProtection,
             ExtendedKeyUsagePurpose::Other(CLAIM_SIGNING.to_vec()),
         ];
-        leaf.use_authority_key_identifier_extension = true;
         if let Some(evidence) = &evidence {
             let (oid, content) = certificate::evidence_extension(evidence);
             let extension = CustomExtension::from_oid_content(oid, content);
             leaf.custom_extensions.push(extension);
         }
-        let authority = authority_params(&self.key)?;
-        let issuer = Issuer::from_params(&authority, &self.key);
-        let certificate = leaf.signed_by(&Public(public), &issuer)?;
         Ok(SigningKey {
             seed,
             // The root is left out: verifiers have it, or should not believe us.
-            chain: vec![certificate.der().to_vec()],
+            chain: vec![self.signed(leaf, public)?.der().to_vec()],
         })
+    }
+
+    /// A certificate for this Ed25519 key.
+    pub(crate) fn signed(
+        &self,
+        leaf: CertificateParams,
+        public: [u8; 32],
+    ) -> Result<Certificate, AuthorityError> {
+        let authority = authority_params(&self.key)?;
+        let issuer = Issuer::from_params(&authority, &self.key);
+        Ok(leaf.signed_by(&Public(public), &issuer)?)
     }
 }
 
@@ -272,7 +273,7 @@ impl std::fmt::Debug for SigningKey {
 }
 
 /// A secret key (wiped when dropped) beside its public one.
-struct Key(ed25519_dalek::SigningKey, [u8; 32]);
+pub(crate) struct Key(ed25519_dalek::SigningKey, [u8; 32]);
 
 impl Key {
     fn new(secret: ed25519_dalek::SigningKey) -> Self {
@@ -280,9 +281,29 @@ impl Key {
         Self(secret, public)
     }
 
-    fn generate() -> io::Result<Self> {
+    pub(crate) fn generate() -> io::Result<Self> {
         let seed = Zeroizing::new(random::<32>()?);
         Ok(Self::new(dalek(&seed)))
+    }
+
+    /// PKCS #8.
+    pub(crate) fn pem(&self) -> io::Result<Zeroizing<String>> {
+        self.0
+            .to_pkcs8_pem(Default::default())
+            .map_err(io::Error::other)
+    }
+
+    pub(crate) fn from_pem(pem: &str) -> Option<Self> {
+        let secret = ed25519_dalek::SigningKey::from_pkcs8_pem(pem);
+        secret.map(Self::new).ok()
+    }
+
+    pub(crate) fn public(&self) -> [u8; 32] {
+        self.1
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
     }
 
     /// Follows from the key, so that a certificate can be matched with it.
@@ -326,7 +347,7 @@ impl PublicKeyData for Key {
 
 impl rcgen::SigningKey for Key {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        Ok(self.0.sign(message).to_bytes().to_vec())
+        Ok(Key::sign(self, message).to_vec())
     }
 }
 
@@ -338,6 +359,15 @@ fn params(common_name: &str) -> Result<CertificateParams, rcgen::Error> {
     p.not_before = rcgen::date_time_ymd(FROM_YEAR, 1, 1);
     p.not_after = rcgen::date_time_ymd(UNTIL_YEAR, 12, 31);
     p.serial_number = Some(SerialNumber::from_slice(&serial()?));
+    Ok(p)
+}
+
+/// What every certificate of a key that signs has in common.
+pub(crate) fn signer(common_name: &str) -> Result<CertificateParams, rcgen::Error> {
+    let mut p = params(common_name)?;
+    p.is_ca = IsCa::ExplicitNoCa;
+    p.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    p.use_authority_key_identifier_extension = true;
     Ok(p)
 }
 
@@ -364,65 +394,10 @@ fn certified(der: &[u8]) -> Option<([u8; 32], String, bool)> {
         .then_some((public.try_into().ok()?, name.to_owned(), cert.is_ca()))
 }
 
-/// Writes a file beside its final name, then gives it that name; both durable.
-fn put(held: &File, dir: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<(), AuthorityError> {
-    let path = dir.join(name);
-    let tmp = dir.join(format!(".{name}.new"));
-    let write = || -> io::Result<()> {
-        // What a crash left; we hold the directory's lock.
-        match std::fs::remove_file(&tmp) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&tmp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&tmp, &path)?;
-        held.sync_all()
-    };
-    write().map_err(|source| AuthorityError::Io {
-        path: path.clone(),
-        source,
-    })
-}
-
-/// A small text file; `None` when it is not there. A secret one must be readable by its owner only.
-fn read(path: &Path, secret: bool) -> Result<Option<Zeroizing<String>>, AuthorityError> {
-    let io = |source| AuthorityError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(io(e)),
-    };
-    let mode = file.metadata().map_err(io)?.mode() & 0o7777;
-    if secret && mode & 0o077 != 0 {
-        return Err(AuthorityError::Exposed {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    let mut text = Zeroizing::new(String::new());
-    match file.take(MAX_FILE).read_to_string(&mut text) {
-        Ok(_) => Ok(Some(text)),
-        Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(AuthorityError::Damaged {
-            path: path.to_owned(),
-            what: "not text".to_owned(),
-        }),
-        Err(e) => Err(io(e)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     fn mode(path: &Path, mode: u32) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();

@@ -19,25 +19,10 @@ const CMW_EVIDENCE: u64 = 4;
 
 /// Why this certificate (DER) may not seal; `None` when it may.
 pub(crate) fn unfit(der: &[u8]) -> Option<&'static str> {
-    let Ok((rest, cert)) = X509Certificate::from_der(der) else {
-        return Some("it cannot be parsed");
+    let cert = match sound(der) {
+        Ok(cert) => cert,
+        Err(why) => return Some(why),
     };
-    if !rest.is_empty() {
-        return Some("bytes follow its end");
-    }
-    if !is_canonical(der, &cert) {
-        return Some("it is not written as DER has it");
-    }
-    if cert.public_key().algorithm.algorithm.to_id_string() != ED25519 {
-        return Some("its key is not Ed25519");
-    }
-    if !matches!(cert.basic_constraints(), Ok(Some(c)) if !c.value.ca) {
-        return Some("it is an authority's");
-    }
-    if !matches!(cert.key_usage(), Ok(Some(u)) if u.value.digital_signature() && !u.value.key_cert_sign())
-    {
-        return Some("its key is not for signatures");
-    }
     match cert.extended_key_usage() {
         Ok(Some(u))
             if u.value.email_protection
@@ -50,6 +35,56 @@ pub(crate) fn unfit(der: &[u8]) -> Option<&'static str> {
         }
         _ => Some("it was made for another use"),
     }
+}
+
+/// The certificate (DER), when it is what that of any key of ours that signs must be.
+pub(crate) fn sound(der: &[u8]) -> Result<X509Certificate<'_>, &'static str> {
+    let Ok((rest, cert)) = X509Certificate::from_der(der) else {
+        return Err("it cannot be parsed");
+    };
+    if !rest.is_empty() {
+        return Err("bytes follow its end");
+    }
+    if !is_canonical(der, &cert) {
+        return Err("it is not written as DER has it");
+    }
+    if cert.public_key().algorithm.algorithm.to_id_string() != ED25519 {
+        return Err("its key is not Ed25519");
+    }
+    if !matches!(cert.basic_constraints(), Ok(Some(c)) if !c.value.ca) {
+        return Err("it is an authority's");
+    }
+    if !matches!(cert.key_usage(), Ok(Some(u)) if u.value.digital_signature() && !u.value.key_cert_sign())
+    {
+        return Err("its key is not for signatures");
+    }
+    Ok(cert)
+}
+
+/// The Ed25519 key of a certificate.
+pub(crate) fn ed25519(cert: &X509Certificate<'_>) -> Option<[u8; 32]> {
+    let key = cert.public_key();
+    let is = key.algorithm.algorithm.to_id_string() == ED25519;
+    let bytes: &[u8] = &key.subject_public_key.data;
+    bytes.try_into().ok().filter(|_| is)
+}
+
+/// Whether this authority (DER) signed the certificate. Only an Ed25519 authority, as ours are.
+pub(crate) fn signed_by(cert: &X509Certificate<'_>, authority: &[u8]) -> bool {
+    let Ok((_, authority)) = X509Certificate::from_der(authority) else {
+        return false;
+    };
+    let signature = <&[u8; 64]>::try_from(&*cert.signature_value.data);
+    let (Some(public), Ok(signature)) = (ed25519(&authority), signature) else {
+        return false;
+    };
+    cert.issuer().as_raw() == authority.subject().as_raw()
+        && cert.signature_algorithm.algorithm.to_id_string() == ED25519
+        && ed25519_dalek::VerifyingKey::from_bytes(&public).is_ok_and(|key| {
+            let signature = ed25519_dalek::Signature::from_bytes(signature);
+            key.verify_strict(cert.tbs_certificate.as_ref(), &signature)
+                .is_ok()
+        })
 }
 
 /// The object identifier and the content of the extension that names evidence: an OCTET STRING with a CMW record in CBOR.

@@ -5,6 +5,7 @@ pub mod cosignature;
 pub mod leaf;
 pub mod memory;
 pub mod note;
+pub mod operator;
 pub mod proof;
 pub mod quorum;
 pub mod register;

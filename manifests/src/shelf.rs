@@ -3,9 +3,10 @@
 //! The backing directory's store, a live daemon, and an exported bundle all answer these questions, so that every verb works on each.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::digest::{DigestPrefix, Digests, Sha256};
-use crate::id::{NodeRef, RunId};
+use crate::id::{InstanceId, NodeId, NodeRef, RunId};
 use crate::rows::{RunRow, UseRow, VersionRow};
 
 /// Why a lookup failed, as opposed to finding nothing.
@@ -45,12 +46,54 @@ pub enum Object {
     Collateral,
 }
 
+/// What is here of a node's log that is about one manifest. Untrusted: `verify` judges it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// The certificate of the log's key, in PEM.
+    pub certificate: Arc<[u8]>,
+    /// Keys that signed its checkpoints, as C2SP writes them, one a line.
+    pub keys: Arc<[u8]>,
+    /// That the manifest is in the log (C2SP tlog-proof); `None` when it is not there.
+    pub proof: Option<Vec<u8>>,
+    /// Other leaves that are about the manifest or its instance, each as a proof whose extra data is the leaf: revocations, the instance's
+    /// beginning, its last anchor.
+    pub leaves: Vec<Vec<u8>>,
+    /// The log itself answers: its head is the newest there is, and it can show how it grew.
+    pub live: bool,
+}
+
+/// Whose place in a log is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Whose log.
+    pub node: NodeId,
+    /// Which manifest.
+    pub manifest: Sha256,
+    /// Who sealed it, as the manifest says.
+    pub instance: InstanceId,
+}
+
 /// Immutable objects by digest. What comes back is untrusted: callers check it against the name they asked for.
 pub trait Shelf {
     /// The object's bytes; `None` when it is not here.
     fn object(&self, kind: Object, name: &Sha256) -> Result<Option<Vec<u8>>, ShelfError>;
     /// The manifests that name this content as their asset, newest last.
     fn manifests_of(&self, asset: &Digests) -> Result<Vec<Sha256>, ShelfError>;
+
+    /// What the node's log says of a manifest; `None` when there is no log here.
+    fn transparency(&self, _entry: &Entry) -> Result<Option<Logged>, ShelfError> {
+        Ok(None)
+    }
+
+    /// The proof that the node's log of `new` leaves extends that of `old`; `None` when it cannot be made here.
+    fn growth(
+        &self,
+        _node: NodeId,
+        _old: u64,
+        _new: u64,
+    ) -> Result<Option<Vec<Sha256>>, ShelfError> {
+        Ok(None)
+    }
 }
 
 /// Rows about versions, runs and uses. A cache: nothing in it is evidence.

@@ -3,26 +3,30 @@
 //! Finding candidates is the caller's part (CONTRACTS 5, search order); choosing among them honestly is done here.
 
 mod ancestry;
+mod attested;
 mod choice;
 mod hash;
 mod set;
 mod standing;
+mod transparency;
 mod verdict;
 
 use std::fs::File;
 
 use ancestry::Membership;
 pub use ancestry::Memo;
+pub use attested::verify_evidence;
+use attested::{hardware, reference};
 pub use choice::ManifestChoice;
 use choice::{Found, candidates};
 pub use hash::{HashError, digests};
 pub use set::{Entry, verify_set};
-use standing::Standing;
+pub use transparency::{Conflict, LogFacts, LogTerms, Witness};
 pub use verdict::{Checks, Code, FileVerdict, Outcome, Reason, Report};
 
 use crate::bytes::PathBytes;
 use crate::digest::{Digests, Sha256};
-use crate::evidence::appraise::{Appraisal, Appraiser, Check, Presented};
+use crate::evidence::appraise::Appraiser;
 use crate::id::NodeRef;
 use crate::read::{self, ReadError, Signature};
 use crate::shelf::{Shelf, ShelfError};
@@ -41,6 +45,8 @@ pub struct Terms {
     pub anchors: Anchors,
     /// What is demanded of evidence.
     pub appraiser: Appraiser,
+    /// What a log's head is held against.
+    pub log: LogTerms,
 }
 
 impl Terms {
@@ -49,6 +55,7 @@ impl Terms {
         Self {
             anchors,
             appraiser: Appraiser::default(),
+            log: LogTerms::default(),
         }
     }
 }
@@ -278,89 +285,16 @@ fn judge(
             "check that the state directory can be read",
         ),
     }
+    match transparency::of(shelf, terms, &reading, memo) {
+        Ok(judged) => judged.tell(&mut v),
+        Err(e) => v.add_failure(
+            Code::Other,
+            e.to_string(),
+            "check that its log can be read, or restore it from a copy",
+        ),
+    }
     lineage(shelf, terms, &mut v, said, memo);
     v
-}
-
-/// Verifies a piece of evidence by itself. Each demanded check must come to something, whatever the policy says of files.
-pub fn verify_evidence(
-    appraiser: &Appraiser,
-    path: &PathBytes,
-    presented: &Presented<'_>,
-) -> FileVerdict {
-    let mut v = FileVerdict::new(path);
-    let a = appraiser.appraise(presented);
-    evidence(&mut v, appraiser, &a);
-    let lacking: Vec<Check> = appraiser
-        .demanded()
-        .into_iter()
-        .filter(|c| a.lacks(*c))
-        .collect();
-    if !lacking.is_empty() {
-        v.add_failure(Code::Evidence, not_enough(&lacking), "");
-    }
-    v
-}
-
-fn not_enough(lacking: &[Check]) -> String {
-    let names: Vec<&str> = lacking.iter().map(|c| c.as_str()).collect();
-    format!(
-        "evidence is demanded, and there is not enough for {}",
-        names.join(", ")
-    )
-}
-
-/// Whether somebody vouches for the content itself.
-fn reference(v: &mut FileVerdict, appraiser: &Appraiser, digests: &Digests) {
-    v.reference = appraiser.references.artifact(digests);
-    if v.reference.is_none() && appraiser.policy.artifacts.require_reference {
-        v.add_failure(
-            Code::Evidence,
-            "its content is not among the reference values, and the policy wants that".to_owned(),
-            "if it is good, add it with atlasctl reference add",
-        );
-    }
-}
-
-/// Takes what the evidence says into the verdict.
-fn hardware(v: &mut FileVerdict, appraiser: &Appraiser, standing: &Standing) {
-    if let Standing::Appraised(a) = standing {
-        evidence(v, appraiser, a);
-    }
-    let lacking = standing.lacking(appraiser);
-    if appraiser.demands() && v.code != Code::Evidence && !lacking.is_empty() {
-        v.add_failure(Code::Evidence, not_enough(&lacking), "");
-    }
-}
-
-/// Checks, reasons and facts of one appraisal.
-fn evidence(v: &mut FileVerdict, appraiser: &Appraiser, a: &Appraisal) {
-    let c = &mut v.checks;
-    for (check, tier) in [
-        (Check::Hardware, &mut c.hardware),
-        (Check::Tcb, &mut c.tcb),
-        (Check::Measurements, &mut c.measurements),
-        (Check::KeyBinding, &mut c.key_binding),
-        (Check::RuntimeLog, &mut c.runtime_log),
-        (Check::Freshness, &mut c.freshness),
-    ] {
-        *tier = a.tier(check);
-    }
-    for f in &a.findings {
-        let text = format!("{}: {}", f.check.as_str(), f.text);
-        match f.tier {
-            Tier::Contraindicated => v.add_failure(Code::Evidence, text, f.remedy),
-            _ => v.add_warning(text, f.remedy),
-        }
-    }
-    if a.simulated() && !appraiser.policy.simulated.allow {
-        v.add_failure(
-            Code::Simulated,
-            "the evidence is SIMULATED".to_owned(),
-            "for tests, say --allow-simulated",
-        );
-    }
-    v.evidence = Some(a.facts.clone());
 }
 
 /// A file that has no manifest of its own, only that of the set it belongs to.

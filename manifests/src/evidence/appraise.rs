@@ -99,6 +99,7 @@ impl Appraiser {
         a.facts.config = Some(binding.config);
         a.facts.image.clone_from(&binding.image);
         a.seal_key = binding.key(KeyUse::Seal);
+        a.log_key = binding.key(KeyUse::Log);
         a.claim = binding.claim;
         let quote = match Quote::parse(&evidence.quote) {
             Ok(quote) => quote,

@@ -35,6 +35,8 @@ pub struct Policy {
     pub simulated: SimulatedPolicy,
     /// What is known of contents.
     pub artifacts: ArtifactPolicy,
+    /// What the transparency log must show.
+    pub log: LogPolicy,
 }
 
 /// Whether there must be evidence.
@@ -224,6 +226,24 @@ pub struct ArtifactPolicy {
     pub require_reference: bool,
 }
 
+/// What the transparency log must show. What it shows must never be bad.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct LogPolicy {
+    /// A file must be proven to be in its node's log, under a checkpoint that enough witnesses cosigned, where `witnesses` says how many. Without
+    /// this, too few are a warning.
+    pub require: bool,
+    /// Which witnesses count, and how many must have cosigned (C2SP tlog-policy): a file, relative to this one, or the text itself when it has more
+    /// than one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witnesses: Option<PathBuf>,
+    /// The oldest that a cosignature may be, in seconds, to count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cosignature_age_seconds: Option<u64>,
+    /// Where evidence stands behind a manifest's key, a key that a quote binds must have signed the checkpoint too. Without this, it is a warning.
+    pub bound_key: bool,
+}
+
 /// Why a policy cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("policy {path:?}: {what}")]
@@ -260,6 +280,9 @@ impl Policy {
             .chain(&mut policy.measurements.signers)
             .chain(&mut policy.simulated.root);
         for path in places {
+            *path = here.join(&*path);
+        }
+        if let Some(path) = policy.log.witnesses.as_mut().filter(|p| !is_text(p)) {
             *path = here.join(&*path);
         }
         Ok(policy)
@@ -319,6 +342,11 @@ impl Policy {
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
     }
+}
+
+/// Whether a field holds a file's text in the place of its path.
+fn is_text(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().contains(&b'\n')
 }
 
 /// A message with the line, and the field where the message does not name it.
@@ -407,6 +435,8 @@ mod tests {
             absent,
             [
                 "freshness.max-age-seconds",
+                "log.max-cosignature-age-seconds",
+                "log.witnesses",
                 "platform.ppid",
                 "simulated.root",
                 "tcb.require-today"

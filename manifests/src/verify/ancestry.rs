@@ -67,6 +67,8 @@ pub struct Memo {
     pub(super) evidence: HashMap<Sha256, Arc<Appraisal>>,
     /// For which life of a daemon each key signed.
     pub(super) keys: HashMap<Sha256, InstanceId>,
+    /// What was found out about logs.
+    pub(super) logs: super::transparency::Known,
     manifests: HashMap<Sha256, Result<Arc<Checked>, Trouble>>,
     sets: HashMap<RunId, Set>,
     members: HashMap<Sha256, Option<Arc<Members>>>,

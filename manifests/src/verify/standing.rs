@@ -107,7 +107,7 @@ fn holds_key(a: &mut Appraisal, reading: &Reading, purpose: &str) {
 }
 
 /// Appraised once for all manifests that name it.
-fn appraised(
+pub(super) fn appraised(
     shelf: &dyn Shelf,
     appraiser: &Appraiser,
     name: Sha256,

@@ -7,6 +7,8 @@ use crate::digest::{Blake3, Sha256};
 use crate::evidence::appraise::Facts;
 use crate::vocabulary::Tier;
 
+use super::transparency::LogFacts;
+
 /// Exit codes of CONTRACTS 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(i32)]
@@ -191,6 +193,9 @@ pub struct FileVerdict {
     /// What the evidence behind its key says; only when there is some.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub evidence: Option<Facts>,
+    /// Where it stands in its node's log; only when a proof was read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub transparency: Option<LogFacts>,
     /// Who vouches for the content itself, by reference values.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reference: Option<String>,
@@ -215,6 +220,7 @@ impl FileVerdict {
             manifest: None,
             signer: None,
             evidence: None,
+            transparency: None,
             reference: None,
             ancestors: 0,
             member_of: None,

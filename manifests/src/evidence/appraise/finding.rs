@@ -135,6 +135,8 @@ pub struct Appraisal {
     pub facts: Facts,
     /// The keys it binds, by what they may sign.
     pub(crate) seal_key: Option<Sha256>,
+    /// See `seal_key`.
+    pub(crate) log_key: Option<Sha256>,
     /// The reference values that fit leave out what they must not.
     pub(super) partial: bool,
     /// A quote of its own that is named and proves nothing.
@@ -166,6 +168,7 @@ impl Appraisal {
                 events: None,
             },
             seal_key: None,
+            log_key: None,
             partial: false,
             unproven: false,
             claim: None,

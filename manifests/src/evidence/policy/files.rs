@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Policy;
+use super::{Policy, is_text};
+use crate::log::quorum::Quorum;
 use crate::evidence::reference::{ReferenceError, References, read_limited, unfit};
 
 /// What a policy rests on, beside its own text.
@@ -12,6 +13,8 @@ pub struct PolicyFiles {
     pub references: References,
     /// The simulator's root certificate that it names, in DER.
     pub simulated_root: Option<Vec<u8>>,
+    /// The witnesses that it names.
+    pub witnesses: Option<Quorum>,
 }
 
 impl Policy {
@@ -31,11 +34,24 @@ impl Policy {
     pub fn files(&self, pinned: &[PathBuf]) -> Result<PolicyFiles, ReferenceError> {
         let named = &self.measurements;
         let root = self.simulated.root.as_deref();
+        let witnesses = self.log.witnesses.as_deref();
         Ok(PolicyFiles {
             references: References::load(pinned, &named.reference, &named.signers)?,
             simulated_root: root.map(certificate).transpose()?,
+            witnesses: witnesses.map(quorum).transpose()?,
         })
     }
+}
+
+/// Who must have cosigned, as a file or the policy itself says.
+fn quorum(given: &Path) -> Result<Quorum, ReferenceError> {
+    if !is_text(given) {
+        let bytes = read_limited(given)?;
+        return Quorum::parse(&bytes).map_err(|e| unfit(given)(e.to_string()));
+    }
+    let place = Path::new("log.witnesses");
+    let text = given.as_os_str().as_encoded_bytes();
+    Quorum::parse(text).map_err(|e| unfit(place)(e.to_string()))
 }
 
 /// The one certificate of a PEM file, in DER.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::{Terms, standing};
+use super::super::{Terms, standing, transparency};
 use super::Memo;
 use crate::digest::Sha256;
 use crate::read::{self, Signature};
@@ -91,6 +91,10 @@ pub(super) fn load(
         return Err(Trouble::evidence(format!(
             "the policy demands evidence of every ancestor, and there is not enough for {check}"
         )));
+    }
+    let logged = transparency::of(shelf, terms, &reading, memo)?;
+    if let Some(why) = logged.refused() {
+        return Err(Trouble::evidence(format!("its place in the log: {why}")));
     }
     Ok(Arc::new(Checked {
         simulated: standing.simulated(),
