@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use atlas_manifests::id::NodeId;
 use atlas_manifests::log::checkpoint::Checkpoint;
 use atlas_manifests::log::note::{Signed, VerifierKey};
+use atlas_manifests::log::operator::usual_origin;
 use atlas_manifests::log::reader::{Directory, LogReader};
 use atlas_manifests::log::register::{Register, posix};
 use atlas_manifests::merkle;
@@ -17,8 +18,6 @@ use super::Ground;
 use super::settings::Settings;
 use crate::mount::state::replace;
 
-/// A log's usual name, before its node.
-const ORIGIN: &str = "atlasfs.org/log/";
 const REMEDY: &str =
     "restore the node's newest state, or begin a new one: move the node's directory away";
 
@@ -40,7 +39,7 @@ pub(super) fn origin(dir: &Path, node: NodeId, settings: &Settings) -> Result<St
             "this node's log is named {has}, and a log keeps its name: leave --log-origin out"
         )),
         (Some(name), _) | (None, Some(name)) => Ok(name),
-        (None, None) => Ok(format!("{ORIGIN}{node}")),
+        (None, None) => Ok(usual_origin(node)),
     }
 }
 
@@ -48,14 +47,13 @@ pub(super) fn origin(dir: &Path, node: NodeId, settings: &Settings) -> Result<St
 pub(super) fn register(
     dir: &Path,
     settings: &Settings,
-    origin: &str,
 ) -> Result<Box<dyn Register>, String> {
     match &settings.register {
         None => {
-            let register = posix::PosixRegister::open(&dir.join("register"));
+            let register = posix::Posix::open(&dir.join("register"));
             Ok(Box::new(register.map_err(|e| e.to_string())?))
         }
-        Some(address) => atlas_net::register::open(address, origin).map_err(|e| e.to_string()),
+        Some(address) => atlas_net::register::open(address).map_err(|e| e.to_string()),
     }
 }
 

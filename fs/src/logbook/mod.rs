@@ -108,7 +108,7 @@ impl Logbook {
         let public = key.verifier_key();
         signers::publish(ground.dir, &public, key.certificate_pem())
             .map_err(|e| format!("{}: {e}", ground.named.display()))?;
-        let register = guard::register(ground.dir, settings, &origin)?;
+        let register = guard::register(ground.dir, settings)?;
         let memory = guard::Memory::of(ground.authority_dir, ground.node, public.clone());
         let writer = LogWriter::open(
             ground.dir,
