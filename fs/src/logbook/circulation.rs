@@ -10,7 +10,6 @@ use atlas_manifests::log::checkpoint::Checkpoint;
 use atlas_manifests::log::note::{Signature, VerifierKey};
 use atlas_manifests::log::quorum::Quorum;
 use atlas_manifests::log::reader::{Directory, LogReader};
-use atlas_manifests::merkle;
 use atlas_manifests::wire::WitnessStatus;
 use atlas_net::http::Http;
 use atlas_net::witness::{Answer, Witness, ask_all};
@@ -259,7 +258,7 @@ impl Circulation {
 /// The proof that the log in `dir` grew from one size to another.
 fn prove(dir: &Path, old: u64, new: u64) -> Result<Vec<Sha256>, String> {
     let log = LogReader::open(Directory::new(dir)).map_err(|e| e.to_string())?;
-    merkle::consistency(&log, old, new).map_err(|e| e.to_string())
+    log.consistency(old, new).map_err(|e| e.to_string())
 }
 
 fn text(checkpoint: &Checkpoint) -> String {

@@ -12,7 +12,6 @@ use atlas_manifests::log::note::{Signed, VerifierKey};
 use atlas_manifests::log::operator::usual_origin;
 use atlas_manifests::log::reader::{Directory, LogReader};
 use atlas_manifests::log::register::{Register, posix};
-use atlas_manifests::merkle;
 
 use super::Ground;
 use super::settings::Settings;
@@ -131,7 +130,7 @@ pub(super) fn extends(
         is.root
     } else {
         LogReader::open(Directory::new(ground.dir))
-            .and_then(|log| merkle::root(&log, was.size))
+            .and_then(|log| log.root(was.size))
             .map_err(|e| e.to_string())?
     };
     if same != was.root {

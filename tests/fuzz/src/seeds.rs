@@ -90,6 +90,7 @@ pub fn all() -> Result<Vec<(&'static str, Vec<Vec<u8>>)>> {
             collateral.into_iter().map(String::into_bytes).collect(),
         ),
         ("event", events),
+        ("log", logs()),
         ("manifest", vec![raw(MANIFEST), raw(&manifest), vec![1; 64]]),
         (
             "policy",
@@ -111,6 +112,34 @@ pub fn all() -> Result<Vec<(&'static str, Vec<Vec<u8>>)>> {
         ),
         ("segment", sets()?),
     ])
+}
+
+/// Each is led by the number of its parser.
+fn logs() -> Vec<Vec<u8>> {
+    let leaf = atlas_manifests::log::leaf::Leaf::Manifest {
+        manifest: Sha256([1; 32]),
+        instance: InstanceId([1; 16]),
+    };
+    let key = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
+    let line = "\u{2014} example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=\n";
+    let checkpoint = format!("example.com/foo\n1\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n{line}");
+    let proof = format!("c2sp.org/tlog-proof@v1\nextra YQ==\nindex 0\n\n{checkpoint}");
+    let policy = format!("log {key} http://log\nwitness w {key}\ngroup g any w\nquorum g\n");
+    let texts = [
+        (0, format!("text\n\n{line}")),
+        (1, checkpoint),
+        (2, proof),
+        (4, policy),
+        (5, key.to_owned()),
+        (6, "tile/entries/x001/234.p/7".to_owned()),
+    ];
+    let mut all: Vec<Vec<u8>> = texts
+        .into_iter()
+        .map(|(which, text)| [&[which], text.as_bytes()].concat())
+        .collect();
+    all.push([&[3][..], &leaf.encode()].concat());
+    all.push(vec![7, 0, 1, 9]);
+    all
 }
 
 /// Reference values that the key below signs.
