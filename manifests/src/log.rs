@@ -1,10 +1,12 @@
 //! The transparency log (FORMAT.md 8): what is said in it, how it grows, how anybody checks it. No network: that is the crate `atlas-net`.
 
+pub mod audit;
 mod cache;
 pub mod checkpoint;
 pub mod cosignature;
 mod edge;
 pub mod leaf;
+pub mod lookup;
 pub mod memory;
 pub mod note;
 pub mod operator;

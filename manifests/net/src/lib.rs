@@ -3,7 +3,9 @@
 pub mod cosigner;
 pub mod http;
 pub mod register;
+pub mod remote;
 mod request;
+pub mod server;
 pub mod serving;
 pub mod witness;
 pub mod witness_server;

@@ -16,6 +16,9 @@ use crate::request::MAX_BODY;
 use crate::serving::{Ends, ServeError, Serving, TEXT, Told, aside};
 use crate::witness::now;
 
+/// A body that is too long is read this far, so that its sender comes to read the answer.
+const MAX_READ: usize = 1 << 20;
+
 /// Runs it.
 ///
 /// # Errors
@@ -34,9 +37,9 @@ async fn answer(State(cosigner): State<Arc<Cosigner>>, request: Request) -> Resp
         if parts.method != Method::POST {
             return Told::text(StatusCode::METHOD_NOT_ALLOWED, "ask with POST\n").response();
         }
-        return match to_bytes(body, MAX_BODY).await {
-            Ok(body) => aside(move || add(&cosigner, &body)).await,
-            Err(_) => Told::text(StatusCode::PAYLOAD_TOO_LARGE, "too long\n").response(),
+        return match to_bytes(body, MAX_READ).await {
+            Ok(body) if body.len() <= MAX_BODY => aside(move || add(&cosigner, &body)).await,
+            _ => Told::text(StatusCode::PAYLOAD_TOO_LARGE, "too long\n").response(),
         };
     }
     let origin = path
