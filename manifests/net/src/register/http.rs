@@ -188,12 +188,15 @@ pub(super) fn certificates(path: &str) -> Result<Vec<Certificate<'static>>, Stri
     Ok(found)
 }
 
+/// Parameters of an address, in its order.
+pub(super) type Given<'a> = Vec<(&'a str, String)>;
+
 /// The parts of a register's URL: it has a host, a plain key, these parameters and no password.
 pub(super) fn parse<'a>(
     address: &str,
     form: &str,
     may: &[&'a str],
-) -> Result<(Url, String, Vec<(&'a str, String)>), RegisterError> {
+) -> Result<(Url, String, Given<'a>), RegisterError> {
     let none = || unfit(format!("an address of its kind is {form}"));
     let url = Url::parse(address).map_err(|_| none())?;
     if !url.username().is_empty() || url.password().is_some() {

@@ -149,7 +149,7 @@ impl S3 {
     fn refused(&self, answer: &Answer) -> RegisterError {
         let words = answer.words(&code(answer));
         match answer.status {
-            300..400 => self.http.unfit(format!("{words}: the bucket is at another endpoint or region")),
+            300..=399 => self.http.unfit(format!("{words}: the bucket is at another endpoint or region")),
             401 | 403 => self.http.unfit(format!(
                 "{words}: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the region, the clock, and what that key may do"
             )),

@@ -88,7 +88,10 @@ impl Server {
     }
 
     /// Waits until it answers; a program that ended, since what it was before it was killed is not gone yet, is started again.
-    pub(crate) fn until<T, E: std::fmt::Debug>(&mut self, mut ready: impl FnMut() -> Result<T, E>) -> T {
+    pub(crate) fn until<T, E: std::fmt::Debug>(
+        &mut self,
+        mut ready: impl FnMut() -> Result<T, E>,
+    ) -> T {
         let begun = Instant::now();
         loop {
             match ready() {
@@ -120,20 +123,37 @@ impl Server {
         child.wait().expect("our child");
     }
 
-    /// It has its sockets, and answers nothing on them.
+    /// It has its sockets, and answers nothing on them; so do the processes it made for its connections.
     pub(crate) fn freeze(&self) {
+        // It first: it makes no more of them then.
         self.signal(Signal::STOP);
+        self.signal_children(Signal::STOP);
     }
 
     pub(crate) fn thaw(&self) {
+        self.signal_children(Signal::CONT);
         self.signal(Signal::CONT);
+    }
+
+    fn signal_children(&self, signal: Signal) {
+        let id = self.child.as_ref().expect("it runs").id();
+        let children = format!("/proc/{id}/task/{id}/children");
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        for pid in children.split_whitespace() {
+            let pid = pid.parse().ok().and_then(Pid::from_raw);
+            // Those end by themselves too.
+            let _ = kill_process(pid.expect("a process"), signal);
+        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if self.child.is_some() {
+            // A test that failed left children frozen, which end by themselves once they run.
+            self.signal_children(Signal::CONT);
+        }
         if let Some(mut child) = self.child.take() {
-            // What is frozen ends by this too.
             let _ = child.kill();
             let _ = child.wait();
         }

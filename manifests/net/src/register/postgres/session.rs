@@ -193,7 +193,8 @@ fn why(settings: &Settings, e: &tokio_postgres::Error) -> RegisterError {
         }
         let inner = e.downcast_ref::<std::io::Error>();
         let inner = inner.and_then(std::io::Error::get_ref);
-        tls |= e.is::<rustls::Error>() || inner.is_some_and(|e| e.is::<rustls::Error>());
+        let inner = inner.and_then(|e| e.downcast_ref::<rustls::Error>());
+        tls |= e.is::<rustls::Error>() || inner.is_some();
         source = e.source();
     }
     let words = one_line(&words);
