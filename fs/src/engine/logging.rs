@@ -109,7 +109,7 @@ impl Engine {
             );
         }
         match self.log.revoke(what, reason) {
-            Ok(_) => Say::Done,
+            Ok(()) => Say::Done,
             Err(why) => error(1, why),
         }
     }
@@ -131,7 +131,7 @@ impl Engine {
 
 impl LogSource for Logbook {
     fn head(&self) -> Option<LogHead> {
-        Some(Self::head(self))
+        Self::head(self)
     }
 
     fn head_with_all(&self) -> Option<LogHead> {

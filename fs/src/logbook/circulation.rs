@@ -108,9 +108,14 @@ impl Circulation {
     ///
     /// # Errors
     /// When one remembers more than there is, or something else.
-    pub(super) fn compare(&self, ground: &Ground<'_>, now: &Checkpoint) -> Result<(), String> {
+    pub(super) fn compare(
+        &self,
+        ground: &Ground<'_>,
+        origin: &str,
+        now: Option<&Checkpoint>,
+    ) -> Result<(), String> {
         let heads: Vec<_> = std::thread::scope(|scope| {
-            let ask = |w| scope.spawn(move || self.head(w, &now.head.origin));
+            let ask = |w| scope.spawn(move || self.head(w, origin));
             let asked: Vec<_> = self.witnesses.iter().map(ask).collect();
             let lost = || Err("could not be asked".to_owned());
             asked

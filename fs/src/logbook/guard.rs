@@ -12,6 +12,7 @@ use atlas_manifests::log::note::{Signed, VerifierKey};
 use atlas_manifests::log::operator::usual_origin;
 use atlas_manifests::log::reader::{Directory, LogReader};
 use atlas_manifests::log::register::{Register, posix};
+use atlas_manifests::set::empty_head;
 
 use super::Ground;
 use super::settings::Settings;
@@ -21,24 +22,23 @@ const REMEDY: &str =
     "restore the node's newest state, or begin a new one: move the node's directory away";
 
 /// The log's name: the one that it has, else the one that is wished for.
-pub(super) fn origin(dir: &Path, node: NodeId, settings: &Settings) -> Result<String, String> {
+pub(super) fn origin(ground: &Ground<'_>, settings: &Settings) -> Result<String, String> {
     let wished = settings.origin.clone();
-    let has = match std::fs::read(dir.join("checkpoint")) {
-        Ok(bytes) => Some(
-            Checkpoint::parse(&bytes)
-                .map_err(|e| format!("{}: {e}", dir.join("checkpoint").display()))?
-                .head
-                .origin,
-        ),
+    let named = |e: &dyn std::fmt::Display| format!("{}/checkpoint: {e}", ground.named.display());
+    let has = match std::fs::read(ground.dir.join("checkpoint")) {
+        Ok(bytes) => {
+            let read = Checkpoint::parse(&bytes).map_err(|e| named(&e))?;
+            Some(read.head.origin)
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(format!("{}: {e}", dir.join("checkpoint").display())),
+        Err(e) => return Err(named(&e)),
     };
     match (has, wished) {
         (Some(has), Some(wished)) if has != wished => Err(format!(
             "this node's log is named {has}, and a log keeps its name: leave --log-origin out"
         )),
         (Some(name), _) | (None, Some(name)) => Ok(name),
-        (None, None) => Ok(usual_origin(node)),
+        (None, None) => Ok(usual_origin(ground.node)),
     }
 }
 
@@ -74,7 +74,11 @@ impl Memory {
     ///
     /// # Errors
     /// When it does not: this disk is older, or another history. One line, with both heads.
-    pub(super) fn compare(&self, ground: &Ground<'_>, now: &Checkpoint) -> Result<(), String> {
+    pub(super) fn compare(
+        &self,
+        ground: &Ground<'_>,
+        now: Option<&Checkpoint>,
+    ) -> Result<(), String> {
         let bytes = match std::fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -95,7 +99,8 @@ impl Memory {
     }
 
     /// Remembers. What cannot be kept is said: it is a second line of defence.
-    pub(super) fn keep(&self, now: &Checkpoint) {
+    pub(super) fn keep(&self, now: Option<&Checkpoint>) {
+        let Some(now) = now else { return };
         if let Err(e) = replace(&self.path, &now.encode()) {
             tracing::warn!("{}: {e}", self.path.display());
         }
@@ -107,9 +112,10 @@ pub(super) fn extends(
     ground: &Ground<'_>,
     who: &str,
     then: &Checkpoint,
-    now: &Checkpoint,
+    now: Option<&Checkpoint>,
 ) -> Result<(), String> {
-    let (was, is) = (then.head.head, now.head.head);
+    let was = then.head.head;
+    let is = now.map_or_else(empty_head, |c| c.head.head);
     let heads = format!(
         "{who} has {} leaves with the root {}, the log in {} has {} with {}",
         was.size,
@@ -118,7 +124,7 @@ pub(super) fn extends(
         is.size,
         is.root
     );
-    if then.head.origin != now.head.origin {
+    if now.is_some_and(|now| then.head.origin != now.head.origin) {
         return Err(format!("{who} is about another log: {}", then.head.origin));
     }
     if was.size > is.size {

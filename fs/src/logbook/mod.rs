@@ -4,6 +4,7 @@
 //! Whoever signs a second history forks the log. So a disk that is older than anything that remembers it is refused, and a daemon that has lost
 //! its log to another one stops.
 
+mod batch;
 mod circulation;
 mod entry;
 mod guard;
@@ -28,15 +29,20 @@ use atlas_manifests::log::append::{AppendError, LogWriter};
 use atlas_manifests::log::find::Finder;
 use atlas_manifests::log::leaf::{Leaf, Reason, Revoked};
 use atlas_manifests::log::operator::LogKey;
+use atlas_manifests::log::reader::{Directory, LogReader};
 use atlas_manifests::statement::SetHead;
 
+use self::batch::Batch;
 use self::circulation::Circulation;
 pub use self::entry::Entry;
 use self::pace::Pace;
 pub use self::settings::{Public, Settings};
 use self::shown::Shown;
 pub use self::shown::Standing;
-use self::signers::{InstanceSigner, NodeSigner};
+use self::signers::{InstanceSigner, Signers};
+
+/// No more entries go to the writer at once.
+const BATCH: usize = 10_000;
 
 /// Where a log lies, and whose it is.
 pub struct Ground<'a> {
@@ -57,6 +63,8 @@ pub struct Logbook {
     dir: PathBuf,
     origin: String,
     memory: guard::Memory,
+    /// Signs from the instance's first leaf on.
+    instance: Arc<OnceLock<InstanceSigner>>,
     inner: Mutex<Inner>,
     /// Apart from `inner`, which is held while the disk and the register are waited for: whoever asks for this does not wait for them.
     shown: Mutex<Shown>,
@@ -88,7 +96,9 @@ struct Inner {
     /// Stored, and not in the log.
     waiting: Vec<Entry>,
     waiting_file: PathBuf,
-    /// An anchor is due, and could not be logged yet.
+    /// Given to the writer, which will log it before anything else.
+    flying: Option<Batch>,
+    /// An anchor is due, and is not in the log yet.
     owes_anchor: bool,
     pace: Pace,
     stopping: bool,
@@ -101,34 +111,35 @@ impl Logbook {
     /// # Errors
     /// Why this daemon must not write this log, or cannot, in one line.
     pub fn open(ground: &Ground<'_>, settings: &Settings) -> Result<Arc<Self>, String> {
-        let origin = guard::origin(ground.dir, ground.node, settings)?;
+        let origin = guard::origin(ground, settings)?;
         let key =
             LogKey::open_or_create(ground.authority, ground.authority_dir, ground.node, &origin)
                 .map_err(|e| e.to_string())?;
         let public = key.verifier_key();
         signers::publish(ground.dir, &public, key.certificate_pem())
             .map_err(|e| format!("{}: {e}", ground.named.display()))?;
-        let register = guard::register(ground.dir, settings)?;
         let memory = guard::Memory::of(ground.authority_dir, ground.node, public.clone());
-        let writer = LogWriter::open(
-            ground.dir,
-            register,
-            &origin,
-            vec![Box::new(NodeSigner(key))],
-        )
-        .map_err(|e| e.to_string())?;
         let circulation = Circulation::new(&public, settings)?;
+        let register = guard::register(ground.dir, settings)?;
+        let instance = Arc::new(OnceLock::new());
+        let signers = Signers {
+            node: key,
+            instance: Arc::clone(&instance),
+        };
+        let writer = LogWriter::open(ground.dir, register, &origin, vec![Box::new(signers)])
+            .map_err(|e| e.to_string())?;
         memory.compare(ground, writer.checkpoint())?;
-        circulation.compare(ground, writer.checkpoint())?;
+        circulation.compare(ground, &origin, writer.checkpoint())?;
         memory.keep(writer.checkpoint());
         let waiting_file = ground.dir.join("waiting");
         let waiting =
             entry::load(&waiting_file).map_err(|e| format!("{}: {e}", waiting_file.display()))?;
-        let shown = Shown::of(writer.checkpoint().head.clone(), &waiting);
+        let shown = Shown::of(&origin, writer.checkpoint(), &waiting);
         Ok(Arc::new(Self {
             dir: ground.dir.to_owned(),
             origin,
             memory,
+            instance,
             inner: Mutex::new(Inner {
                 writer,
                 instance: None,
@@ -138,6 +149,7 @@ impl Logbook {
                 runs: HashMap::new(),
                 waiting,
                 waiting_file,
+                flying: None,
                 owes_anchor: false,
                 pace: Pace::default(),
                 stopping: false,
@@ -167,7 +179,8 @@ impl Logbook {
         if let Some((evidence, key)) = hardware {
             let signer = InstanceSigner::new(&self.origin, &evidence, key)?;
             signers::add(&self.dir, signer.key()).map_err(|e| e.to_string())?;
-            inner.writer.add_signer(Box::new(signer));
+            // An instance begins once.
+            let _ = self.instance.set(signer);
         }
         inner.instance = Some(instance);
         inner.evidence = evidence;
@@ -228,15 +241,16 @@ impl Logbook {
         lock(&self.inner).runs.remove(&run);
     }
 
-    /// The head as it is now.
-    pub fn head(&self) -> LogHead {
-        lock(&self.shown).head.clone()
+    /// The head as it is now; `None` before the first leaf.
+    pub fn head(&self) -> Option<LogHead> {
+        let head = lock(&self.shown).head.clone();
+        (head.head.size > 0).then_some(head)
     }
 
     /// The head as it is now, if everything that is stored is below it.
     pub fn head_with_all(&self) -> Option<LogHead> {
-        let shown = lock(&self.shown);
-        shown.waiting.is_empty().then(|| shown.head.clone())
+        let none_waits = lock(&self.shown).waiting.is_empty();
+        self.head().filter(|_| none_waits)
     }
 
     /// Whether a version is stored and has no place in the log yet.
@@ -254,91 +268,118 @@ impl Logbook {
         lock(&self.shown).standing(self.circulation.standing())
     }
 
-    /// Everything that waits goes into the log with one commit, and `leaf` after it. All of it, or nothing.
+    /// Everything that waits goes into the log, and `leaf` after it.
     fn settle(&self, inner: &mut Inner, leaf: Option<Leaf>) -> Result<(), String> {
         if let Some(why) = self.refusal() {
             return Err(why);
         }
         let done = self.commit(inner, leaf);
-        lock(&self.shown).head = inner.writer.checkpoint().head.clone();
-        match done {
-            Ok(()) => {
-                if lock(&self.shown).trouble.take().is_some() {
-                    tracing::info!("the transparency log goes on");
-                }
-                Ok(())
-            }
-            Err(e) => {
-                let text = format!("the transparency log cannot be written: {e}");
-                let before = lock(&self.shown).trouble.replace(text.clone());
-                if before.as_ref() != Some(&text) {
-                    tracing::error!("{text}");
-                }
-                inner.waiting.iter_mut().for_each(|e| e.waited = true);
-                if let Err(e) = entry::save(&inner.waiting_file, &inner.waiting) {
-                    tracing::error!("{}: {e}", inner.waiting_file.display());
-                }
-                if e.is_final() {
-                    self.refuse(text.clone());
-                }
-                Err(text)
-            }
+        if let Some(now) = inner.writer.checkpoint() {
+            lock(&self.shown).head = now.head.clone();
         }
+        let Err(e) = done else {
+            if lock(&self.shown).trouble.take().is_some() {
+                tracing::info!("the transparency log goes on");
+            }
+            return Ok(());
+        };
+        let text = format!("the transparency log: {e}");
+        let before = lock(&self.shown).trouble.replace(text.clone());
+        if before.as_ref() != Some(&text) {
+            tracing::error!("{text}");
+        }
+        let flying = inner.flying.iter_mut().flat_map(|b| &mut b.entries);
+        for entry in inner.waiting.iter_mut().chain(flying) {
+            entry.waited = true;
+        }
+        if let Err(e) = entry::save(&inner.waiting_file, &inner.waiting) {
+            tracing::error!("{}: {e}", inner.waiting_file.display());
+        }
+        if matches!(e, AppendError::Lost { .. } | AppendError::Closed(_)) {
+            self.refuse(text.clone());
+        }
+        Err(text)
     }
 
-    fn commit(&self, inner: &mut Inner, leaf: Option<Leaf>) -> Result<(), AppendError> {
-        let mut leaves = Vec::new();
-        let mut runs: HashMap<RunId, SetHead> = HashMap::new();
-        let mut own = 0;
-        let known = self.known(&inner.waiting);
-        for (entry, known) in inner.waiting.iter().zip(known) {
-            if known {
-                continue;
+    fn commit(&self, inner: &mut Inner, mut leaf: Option<Leaf>) -> Result<(), AppendError> {
+        if inner.flying.is_some() {
+            inner.writer.resume()?;
+            self.landed(inner);
+        }
+        while !inner.waiting.is_empty() || leaf.is_some() {
+            let rest = inner.waiting.split_off(inner.waiting.len().min(BATCH));
+            let entries = std::mem::replace(&mut inner.waiting, rest);
+            let known = self.known(&entries);
+            // Last, after all that waited.
+            let last = leaf.take_if(|_| inner.waiting.is_empty());
+            let batch = Batch::of(entries, &known, last, inner);
+            let leaves = batch.leaves.clone();
+            inner.flying = Some(batch);
+            let done = match leaves.is_empty() {
+                true => Ok(()),
+                false => inner.writer.append(&leaves).map(|_| ()),
+            };
+            match done {
+                Ok(()) => self.landed(inner),
+                Err(e @ AppendError::Pending(_)) => return Err(e),
+                Err(e) => {
+                    // Nothing of it was done.
+                    if let Some(batch) = inner.flying.take() {
+                        inner.waiting.splice(0..0, batch.entries);
+                    }
+                    return Err(e);
+                }
             }
-            if let (Some(leaf), Some((run, head))) = (entry.inputs_leaf(), entry.inputs)
-                && runs.get(&run).or_else(|| inner.runs.get(&run)) != Some(&head)
-            {
-                leaves.push(leaf.encode());
-                runs.insert(run, head);
-            }
-            leaves.push(entry.leaf().encode());
-            own += u64::from(Some(entry.instance) == inner.instance);
-        }
-        leaves.extend(leaf.map(|l| l.encode()));
-        if !leaves.is_empty() {
-            inner.writer.append(&leaves)?;
-        }
-        inner.runs.extend(runs);
-        inner.manifests += own;
-        inner.pace.logged(Instant::now(), leaves.len() as u64);
-        let waited = inner.waiting.iter().any(|e| e.waited);
-        let logged: Vec<Entry> = std::mem::take(&mut inner.waiting);
-        if waited && let Err(e) = entry::save(&inner.waiting_file, &[]) {
-            // Each is looked for before it is logged again.
-            tracing::warn!("{}: {e}", inner.waiting_file.display());
-        }
-        lock(&self.shown).logged(&logged);
-        let late: Vec<VersionId> = logged
-            .iter()
-            .filter(|e| e.waited)
-            .map(|e| e.version)
-            .collect();
-        if let (Some(tell), false) = (self.tell.get(), late.is_empty()) {
-            tell(News::Logged(late));
         }
         Ok(())
     }
 
+    /// What the writer had is in the log.
+    fn landed(&self, inner: &mut Inner) {
+        let Some(batch) = inner.flying.take() else {
+            return;
+        };
+        inner.runs.extend(batch.runs);
+        inner.manifests += batch.own;
+        inner.pace.logged(Instant::now(), batch.leaves.len() as u64);
+        if let Some(Leaf::Anchor { seq, .. }) = batch.last {
+            inner.anchors = seq + 1;
+            inner.owes_anchor = false;
+            inner.pace.anchored();
+            self.memory.keep(inner.writer.checkpoint());
+        }
+        let waited: Vec<VersionId> = batch
+            .entries
+            .iter()
+            .filter(|e| e.waited)
+            .map(|e| e.version)
+            .collect();
+        if !waited.is_empty()
+            && let Err(e) = entry::save(&inner.waiting_file, &inner.waiting)
+        {
+            // Each is looked for before it is logged again.
+            tracing::warn!("{}: {e}", inner.waiting_file.display());
+        }
+        lock(&self.shown).logged(&batch.entries);
+        if let (Some(tell), false) = (self.tell.get(), waited.is_empty()) {
+            tell(News::Logged(waited));
+        }
+    }
+
     /// Which of these are in the log: only what an earlier life stored can be.
     fn known(&self, entries: &[Entry]) -> Vec<bool> {
-        let mut finder = None;
-        let mut is_known = |e: &Entry| {
-            e.earlier && {
-                let finder = finder.get_or_insert_with(|| Finder::open(&self.dir));
-                matches!(finder.manifest(&e.manifest), Ok(Some(_)))
-            }
+        let mut known = vec![false; entries.len()];
+        if entries.iter().all(|e| !e.earlier) {
+            return known;
+        }
+        let Ok(log) = LogReader::open(Directory::new(&self.dir)) else {
+            return known;
         };
-        entries.iter().map(&mut is_known).collect()
+        let finder = Finder::new(&log);
+        for (entry, known) in entries.iter().zip(&mut known).filter(|(e, _)| e.earlier) {
+            *known = matches!(finder.manifest(&entry.manifest), Ok(Some(_)));
+        }
+        known
     }
 
     /// Says how far the instance has come, now or as soon as it can be said.
@@ -347,8 +388,8 @@ impl Logbook {
             return;
         };
         inner.owes_anchor = true;
-        // What waits is counted only once it is in.
-        if self.settle(inner, None).is_err() {
+        // What waits is counted only once it is in; and an anchor that was on its way is enough.
+        if self.settle(inner, None).is_err() || !inner.owes_anchor {
             return;
         }
         let leaf = Leaf::Anchor {
@@ -358,12 +399,8 @@ impl Logbook {
             evidence: inner.evidence,
             last,
         };
-        if self.settle(inner, Some(leaf)).is_ok() {
-            inner.anchors += 1;
-            inner.owes_anchor = false;
-            inner.pace.anchored();
-            self.memory.keep(inner.writer.checkpoint());
-        }
+        // What went wrong is told by `standing`, and tried again.
+        let _ = self.settle(inner, Some(leaf));
     }
 
     /// For ever: what is sealed from here on could be part of another history than the one that others have seen.

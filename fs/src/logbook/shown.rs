@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use atlas_manifests::evidence::LogHead;
 use atlas_manifests::id::VersionId;
+use atlas_manifests::log::checkpoint::Checkpoint;
+use atlas_manifests::set::empty_head;
 
 use super::circulation;
 use super::entry::Entry;
@@ -33,9 +35,13 @@ pub struct Standing {
 }
 
 impl Shown {
-    pub(super) fn of(head: LogHead, waiting: &[Entry]) -> Self {
+    pub(super) fn of(origin: &str, now: Option<&Checkpoint>, waiting: &[Entry]) -> Self {
+        let nothing = || LogHead {
+            origin: origin.to_owned(),
+            head: empty_head(),
+        };
         Self {
-            head,
+            head: now.map_or_else(nothing, |c| c.head.clone()),
             waiting: waiting.iter().map(|e| e.version).collect(),
             refused: None,
             trouble: None,

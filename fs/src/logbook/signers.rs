@@ -2,11 +2,12 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use atlas_manifests::authority::InstanceKey;
 use atlas_manifests::digest::Sha256;
 use atlas_manifests::log::append::Signer;
+use atlas_manifests::log::checkpoint::Checkpoint;
 use atlas_manifests::log::note::{KeyKind, Signature, VerifierKey};
 use atlas_manifests::log::operator::LogKey;
 
@@ -16,13 +17,26 @@ use crate::mount::state::replace;
 const KEYS: &str = "keys";
 /// The authority's word for the first of them.
 const CERTIFICATE: &str = "certificate.pem";
+/// The newest checkpoint that witnesses signed: `checkpoint` may be newer, and not signed by them yet.
+const COSIGNED: &str = "cosigned";
 
-/// The log's own key, for all lives.
-pub(super) struct NodeSigner(pub(super) LogKey);
+/// Those who sign each checkpoint.
+pub(super) struct Signers {
+    /// The log's own key, for all lives.
+    pub(super) node: LogKey,
+    /// That of this life, once it has begun in the log.
+    pub(super) instance: Arc<OnceLock<InstanceSigner>>,
+}
 
-impl Signer for NodeSigner {
-    fn sign(&self, text: &[u8]) -> Signature {
-        self.0.verifier_key().line(self.0.sign(text).to_vec())
+impl Signer for Signers {
+    fn sign(&self, text: &str) -> Result<Vec<Signature>, String> {
+        let node = self.node.sign(text.as_bytes()).to_vec();
+        let mut lines = vec![self.node.verifier_key().line(node)];
+        if let Some(instance) = self.instance.get() {
+            let signature = instance.secret.sign(text.as_bytes()).to_vec();
+            lines.push(instance.key.line(signature));
+        }
+        Ok(lines)
     }
 }
 
@@ -51,12 +65,6 @@ impl InstanceSigner {
     }
 }
 
-impl Signer for InstanceSigner {
-    fn sign(&self, text: &[u8]) -> Signature {
-        self.key.line(self.secret.sign(text).to_vec())
-    }
-}
-
 /// Puts the log's key and its certificate where readers look.
 pub(super) fn publish(dir: &Path, key: &VerifierKey, certificate: &str) -> io::Result<()> {
     std::fs::create_dir_all(dir)?;
@@ -79,4 +87,12 @@ pub(super) fn add(dir: &Path, key: &VerifierKey) -> io::Result<()> {
     text.push_str(&line);
     text.push('\n');
     replace(&path, text.as_bytes())
+}
+
+/// Keeps the newest checkpoint that witnesses signed, for proofs of what is below it.
+pub(super) fn cosigned(dir: &Path, checkpoint: &Checkpoint) {
+    let path = dir.join(COSIGNED);
+    if let Err(e) = replace(&path, &checkpoint.encode()) {
+        tracing::warn!("{}: {e}", path.display());
+    }
 }

@@ -4,7 +4,9 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Inner, Logbook, circulation, lock};
+use atlas_manifests::log::checkpoint::Checkpoint;
+
+use super::{Inner, Logbook, circulation, lock, signers};
 use crate::background;
 
 /// What waits is tried again after so long.
@@ -65,7 +67,9 @@ impl Logbook {
             if !stopping && self.refusal().is_none() {
                 self.catch_up(&mut inner);
             }
-            let newest = inner.writer.checkpoint().clone();
+            let Some(newest) = inner.writer.checkpoint().cloned() else {
+                break;
+            };
             if self.refusal().is_none()
                 && self.circulation.is_due(&newest, Instant::now(), stopping)
             {
@@ -75,9 +79,9 @@ impl Logbook {
                 match told {
                     circulation::Told::Nothing => {}
                     circulation::Told::Cosigned(cosigned) => {
-                        if let Err(e) = inner.writer.replace_checkpoint(&cosigned) {
-                            tracing::debug!(error = %e, "a cosigned checkpoint is not published");
-                        }
+                        signers::cosigned(&self.dir, &cosigned);
+                        // By now a newer one may be published; this one stands beside it.
+                        let _ = inner.writer.replace_checkpoint(&cosigned);
                     }
                     circulation::Told::Ahead(why) => self.refuse(why),
                 }
@@ -98,7 +102,7 @@ impl Logbook {
     }
 
     fn catch_up(&self, inner: &mut Inner) {
-        if !inner.waiting.is_empty() {
+        if !inner.waiting.is_empty() || inner.flying.is_some() {
             let _ = self.settle(inner, None);
         }
         // With hardware anchors come with their quotes.
@@ -112,11 +116,11 @@ impl Logbook {
     fn patience(
         &self,
         inner: &Inner,
-        newest: &atlas_manifests::log::checkpoint::Checkpoint,
+        newest: &Checkpoint,
     ) -> Duration {
         let now = Instant::now();
         let mut sleep = self.circulation.patience(newest, now).unwrap_or(IDLE);
-        if !inner.waiting.is_empty() || inner.owes_anchor {
+        if !inner.waiting.is_empty() || inner.flying.is_some() || inner.owes_anchor {
             sleep = sleep.min(RETRY);
         }
         if let (None, Some(at)) = (inner.evidence, inner.pace.next()) {
