@@ -277,6 +277,11 @@ impl Bundle {
         &self.bytes
     }
 
+    /// The same, without a copy.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// How many leaves.
     pub fn len(&self) -> usize {
         self.places.len()
