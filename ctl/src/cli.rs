@@ -2,6 +2,7 @@
 
 mod attest;
 mod demand;
+mod log;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ use clap_complete::Shell;
 
 pub(crate) use attest::{AttestArgs, AttestVerb, AttestVerifyArgs, Nonce};
 pub(crate) use demand::{DraftArgs, PolicyVerb, ReferenceVerb, SignArgs};
+pub(crate) use log::{
+    LogCheckArgs, LogProveArgs, LogServeArgs, LogShowArgs, LogVerb, LogWatchArgs, LogWitnessArgs,
+};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -119,6 +123,9 @@ pub(crate) enum Verb {
     /// Manage the measurements and contents that somebody vouches for
     #[command(subcommand)]
     Reference(ReferenceVerb),
+    /// Show, prove, check, watch, serve and witness transparency logs
+    #[command(subcommand)]
+    Log(LogVerb),
     /// Check this machine and a state directory, and say how to mend them
     Doctor(DoctorArgs),
     /// Print a completion script for a shell

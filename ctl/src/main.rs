@@ -21,7 +21,7 @@ use std::thread;
 use clap::Parser as _;
 use signal_hook::consts::SIGINT;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, LogVerb, Verb};
 use crate::exit::Code;
 use crate::view::out::{self, Out};
 use crate::view::paint::Paint;
@@ -31,8 +31,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage::refuse(&error, std::env::args_os()),
     };
-    let code = if matches!(cli.verb, Verb::Run(_)) {
-        // It leaves Ctrl-C to its command, and wants to be the only thread.
+    let own = matches!(
+        cli.verb,
+        Verb::Run(_) | Verb::Log(LogVerb::Serve(_) | LogVerb::Witness(_))
+    );
+    let code = if own {
+        // A run leaves Ctrl-C to its command, and wants to be the only thread; servers end in order.
         work(&cli)
     } else {
         interruptible(cli)

@@ -4,6 +4,7 @@ mod attest;
 mod doctor;
 mod export;
 mod lineage;
+mod log;
 mod ls;
 mod manual;
 mod policy;
@@ -40,6 +41,7 @@ pub(crate) fn dispatch(cli: &Cli, out: &mut Out) -> Result<Code, Failure> {
         Verb::Sync(args) => sync::sync(args, cli.global.json, out),
         Verb::Status(args) => status::status(args, cli.global.json, out),
         Verb::Export(args) => export::export(args, &cli.global, out),
+        Verb::Log(verb) => log::log(verb, &cli.global, out),
         Verb::Doctor(args) => doctor::doctor(args, &cli.global, out),
     }
 }
