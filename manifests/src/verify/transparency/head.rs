@@ -1,5 +1,6 @@
 //! Whether a log's head can be believed: the log's signature, the key that a quote binds, the witnesses, what was seen before. Each head once.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::facts::{Conflict, Witness, time};
@@ -12,6 +13,7 @@ use crate::log::note::{KeyKind, Signature, Signed, VerifierKey};
 use crate::log::operator::CertifiedLog;
 use crate::log::quorum::{Quorum, Says};
 use crate::shelf::ShelfError;
+use crate::statement::SetHead;
 use crate::vocabulary::Tier;
 
 use super::super::{Code, Memo, standing};
@@ -69,8 +71,8 @@ impl Case<'_> {
                 shown: checkpoint.clone(),
             };
             head.split(&both);
-        } else if let Some(memory) = &self.terms.log.heads {
-            self.compare(&mut head, memory, checkpoint, log, j, &mut memo.logs.told);
+        } else if let Some(dir) = &self.terms.log.heads {
+            self.compare(&mut head, dir, checkpoint, log, j, &mut memo.logs.told);
         }
         let head = Arc::new(head);
         memo.logs.heads.insert(name, Arc::clone(&head));
@@ -136,21 +138,23 @@ impl Case<'_> {
     fn compare(
         &self,
         head: &mut Head,
-        memory: &Memory,
+        dir: &Path,
         checkpoint: &Checkpoint,
         log: &CertifiedLog,
         j: &mut Judgement,
         told: &mut bool,
     ) {
         let live = self.logged.live;
-        let judged = memory.observe(checkpoint, &log.key, |old, new| {
+        let grown = |old: &SetHead, new: &SetHead| {
             let proof = self.shelf.growth(self.entry.node, old.size, new.size);
             match proof {
                 Ok(Some(proof)) => Ok(proof),
                 Ok(None) => Err("it is not here".to_owned()),
                 Err(e) => Err(e.to_string()),
             }
-        });
+        };
+        let judged =
+            Memory::open(dir).and_then(|memory| memory.observe(checkpoint, &log.key, grown));
         match judged {
             Ok(Judged::First | Judged::Same | Judged::Grown { .. }) => {}
             Ok(Judged::Split(both)) => head.split(&both),
