@@ -12,7 +12,7 @@ use atlas_manifests::vocabulary::Tier;
 
 use super::town::{INSTANCE, ORIGIN, Pen, Town, refused, says};
 
-fn change_proof(town: &mut Town, change: impl Fn(&mut Proof) + 'static) {
+fn change_proof(town: &mut Town, change: impl Fn(&mut Proof) + Send + 'static) {
     town.change = Box::new(move |logged: &mut Logged| {
         let mut proof = Proof::parse(logged.proof.as_ref().unwrap()).unwrap();
         change(&mut proof);
