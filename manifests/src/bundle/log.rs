@@ -7,12 +7,10 @@ use super::{BundleError, evidence};
 use crate::digest::Sha256;
 use crate::id::{InstanceId, NodeId};
 use crate::log::leaf::{Leaf, Revoked};
+use crate::log::lookup::MAX_KEYS;
 use crate::log::operator::MAX_CERTIFICATE;
 use crate::log::proof::{MAX_FILE, Proof};
 use crate::shelf::{Entry, Logged, Shelf};
-
-/// No list of keys is longer, in bytes: one of some 150 bytes for each life of a daemon.
-const MAX_KEYS: u64 = 4 << 20;
 
 /// One entry of a bundle that is about a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

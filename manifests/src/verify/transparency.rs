@@ -143,7 +143,14 @@ pub(super) fn of(
     let entry = Entry::of(reading.reference.sha256, &reading.statement);
     let mut j = Judgement::default();
     let require = terms.appraiser.policy.log.require;
-    let Some(logged) = shelf.transparency(&entry)? else {
+    let logged = match shelf.transparency(&entry) {
+        Err(ShelfError::Damaged(text)) => {
+            j.flaws.push(Flaw::bad(text));
+            return Ok(j);
+        }
+        other => other?,
+    };
+    let Some(logged) = logged else {
         if require {
             let text = "the policy demands a proof from the log of its node, and there is none";
             let remedy =
