@@ -79,7 +79,11 @@ pub(super) fn collect(
     if let Some(bytes) = logged.proof {
         let proof = read(&bytes)?;
         let origin = &proof.checkpoint.head.origin;
-        let evidence = |name: &str| name.strip_prefix(origin)?.strip_prefix('/').map(str::to_owned);
+        let evidence = |name: &str| {
+            name.strip_prefix(origin)?
+                .strip_prefix('/')
+                .map(str::to_owned)
+        };
         let lines = proof.checkpoint.note.signatures.iter();
         signers.extend(lines.filter_map(|l| Sha256::from_hex(&evidence(&l.name)?).ok()));
         put(Part::Proof(entry.manifest), bytes);

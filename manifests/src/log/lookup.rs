@@ -212,7 +212,9 @@ impl Log {
         .encode();
         let key = prefix(&entry.manifest);
         let start = self.manifests.partition_point(|(p, _)| *p < key);
-        let same = self.manifests[start..].iter().take_while(|(p, _)| *p == key);
+        let same = self.manifests[start..]
+            .iter()
+            .take_while(|(p, _)| *p == key);
         for (_, at) in same {
             if self.reader.leaf(*at)? == wanted {
                 return Ok(Some(*at));
@@ -333,7 +335,13 @@ mod tests {
         assert_eq!(logs.logged(&entry(600)).unwrap().unwrap().proof, None);
         files.write(&key, 700, leaf);
         let new = logs.logged(&entry(600)).unwrap().unwrap();
-        let head = |l: Logged| Proof::parse(&l.proof.unwrap()).unwrap().checkpoint.head.head;
+        let head = |l: Logged| {
+            Proof::parse(&l.proof.unwrap())
+                .unwrap()
+                .checkpoint
+                .head
+                .head
+        };
         let (old, new) = (head(old), head(new));
         let grown = logs.growth(NODE, old.size, new.size).unwrap().unwrap();
         assert!(is_consistent(&old, &new, &grown));
@@ -347,7 +355,9 @@ mod tests {
             ..entry(0)
         };
         assert_eq!(logs.logged(&other).unwrap(), None);
-        let tile = dir.path().join(format!("nodes/{NODE}/log/tile/entries/000"));
+        let tile = dir
+            .path()
+            .join(format!("nodes/{NODE}/log/tile/entries/000"));
         let mut bytes = std::fs::read(&tile).unwrap();
         bytes[40] ^= 1;
         std::fs::write(&tile, bytes).unwrap();

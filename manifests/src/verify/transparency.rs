@@ -153,8 +153,7 @@ pub(super) fn of(
     let Some(logged) = logged else {
         if require {
             let text = "the policy demands a proof from the log of its node, and there is none";
-            let remedy =
-                "verify it where its state is, or with a bundle that was exported since it was logged";
+            let remedy = "verify it where its state is, or with a bundle that was exported since it was logged";
             j.flaws.push(Flaw {
                 tier: Tier::None,
                 ..Flaw::weak(true, text, remedy)

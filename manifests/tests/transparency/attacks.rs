@@ -27,7 +27,10 @@ fn a_manifest_in_its_log_is_affirmed_and_says_where() {
     let v = town.verify(&manifest);
     says(&v, Tier::Affirming, Code::Ok, "");
     let facts = v.transparency.unwrap();
-    assert_eq!((facts.origin.as_str(), facts.index, facts.size), (ORIGIN, 1, 3));
+    assert_eq!(
+        (facts.origin.as_str(), facts.index, facts.size),
+        (ORIGIN, 1, 3)
+    );
     assert_eq!(facts.signers, [ORIGIN]);
     assert_eq!(facts.root, town.tree.head().root);
     assert_eq!(facts.conflict, None);
@@ -41,9 +44,19 @@ fn what_was_never_logged_is_no_failure_unless_it_is_demanded() {
     let mut other = Town::statement();
     other.version.n = 8;
     let other = town.seal(&other);
-    says(&town.verify(&other), Tier::None, Code::Ok, "it is not in it");
+    says(
+        &town.verify(&other),
+        Tier::None,
+        Code::Ok,
+        "it is not in it",
+    );
     town.terms.appraiser.policy.log.require = true;
-    says(&town.verify(&other), Tier::None, Code::Evidence, "it is not in it");
+    says(
+        &town.verify(&other),
+        Tier::None,
+        Code::Evidence,
+        "it is not in it",
+    );
 }
 
 #[test]
@@ -138,7 +151,10 @@ fn lines_of_unknown_keys_are_passed_over() {
 fn a_head_of_another_origin_or_with_another_spelling_is_refused() {
     for (from, to) in [
         (format!("\n\n{ORIGIN}\n3\n"), format!("\n\n{ORIGIN}\n03\n")),
-        (format!("\n\n{ORIGIN}\n3\n"), "\n\nlog.example/b\n3\n".to_owned()),
+        (
+            format!("\n\n{ORIGIN}\n3\n"),
+            "\n\nlog.example/b\n3\n".to_owned(),
+        ),
         (format!("\n\n{ORIGIN}\n3\n"), format!("\n\n{ORIGIN}\n4\n")),
     ] {
         let mut town = Town::new();
@@ -229,6 +245,11 @@ fn an_ancestor_s_bad_place_in_the_log_fails_the_lineage() {
     };
     town.tree.push(&leaf);
     let v = town.verify(&child);
-    says(&v, Tier::Affirming, Code::Ancestor, "it was revoked in the log, as wrong");
+    says(
+        &v,
+        Tier::Affirming,
+        Code::Ancestor,
+        "it was revoked in the log, as wrong",
+    );
     assert_eq!(v.checks.lineage, Tier::Contraindicated);
 }

@@ -68,7 +68,12 @@ fn without_one_it_is_a_warning_and_a_failure_where_it_is_demanded() {
         let (mut town, _, manifest) = town();
         town.terms.appraiser.policy.log.bound_key = demanded;
         let v = town.verify(&manifest);
-        says(&v, Tier::Warning, code, "not signed by a key that a quote binds");
+        says(
+            &v,
+            Tier::Warning,
+            code,
+            "not signed by a key that a quote binds",
+        );
     }
 }
 

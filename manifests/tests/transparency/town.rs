@@ -32,7 +32,6 @@ use super::statements::plain;
 pub(crate) const NOW: u64 = 1_795_694_400;
 pub(crate) const INSTANCE: InstanceId = InstanceId([1; 16]);
 pub(crate) const ORIGIN: &str = "log.example/a";
-const CONTENT: &[u8] = b"a model";
 
 /// Leaves, all of which are hashed for each answer.
 #[derive(Default, Clone)]
@@ -95,8 +94,7 @@ impl Pen {
 
     pub(crate) fn cosign(&self, checkpoint: &mut Checkpoint, time: u64) {
         let sign = |m: &[u8]| self.sign(m);
-        let line =
-            atlas_manifests::log::cosignature::cosign(&self.key, checkpoint, time, sign);
+        let line = atlas_manifests::log::cosignature::cosign(&self.key, checkpoint, time, sign);
         checkpoint.note.add(line);
     }
 }
@@ -134,9 +132,8 @@ impl Town {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::create(&dir.path().join("authority")).unwrap();
         let node = plain().version.node;
-        let log =
-            LogKey::open_or_create(&authority, &dir.path().join("authority"), node, ORIGIN)
-                .unwrap();
+        let log = LogKey::open_or_create(&authority, &dir.path().join("authority"), node, ORIGIN)
+            .unwrap();
         let mut terms = Terms::of(Anchors::from_pem(authority.certificate_pem()).unwrap());
         terms.appraiser = Appraiser {
             clock: Clock(NOW),
@@ -166,10 +163,6 @@ impl Town {
             ..LogTerms::default()
         };
         dir
-    }
-
-    pub(crate) fn node(&self) -> NodeId {
-        plain().version.node
     }
 
     pub(crate) fn statement() -> Statement {
@@ -310,10 +303,6 @@ impl Shelf for Town {
         }
         Ok(Some(merkle::consistency(&self.tree, old, new).unwrap()))
     }
-}
-
-pub(crate) fn content() -> Digests {
-    Digests::of(CONTENT)
 }
 
 /// The check's word, the exit code, and a reason with these words.

@@ -9,7 +9,8 @@ use super::town::{NOW, Pen, Town, refused, says};
 /// Two of these three must cosign.
 fn policy(witnesses: &[Pen; 3]) -> Quorum {
     let [a, b, c] = witnesses.each_ref().map(|w| w.key.to_string());
-    let text = format!("witness a {a}\nwitness b {b}\nwitness c {c}\ngroup two 2 a b c\nquorum two\n");
+    let text =
+        format!("witness a {a}\nwitness b {b}\nwitness c {c}\ngroup two 2 a b c\nquorum two\n");
     Quorum::parse(text.as_bytes()).unwrap()
 }
 
@@ -95,8 +96,16 @@ fn a_log_that_the_witness_policy_does_not_name_is_not_enough() {
     ] {
         let mut town = Town::new();
         let manifest = town.logged();
-        let other = Pen::of("other.example", atlas_manifests::log::note::KeyKind::Ed25519, 9);
-        let key = if named { town.log.verifier_key() } else { other.key };
+        let other = Pen::of(
+            "other.example",
+            atlas_manifests::log::note::KeyKind::Ed25519,
+            9,
+        );
+        let key = if named {
+            town.log.verifier_key()
+        } else {
+            other.key
+        };
         let text = format!("log {key}\nquorum none\n");
         town.terms.log.witnesses = Some(Quorum::parse(text.as_bytes()).unwrap());
         town.terms.appraiser.policy.log.require = true;
