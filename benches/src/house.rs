@@ -193,6 +193,7 @@ impl House {
             anchors: Anchors::from_pem(self.authority.certificate_pem())
                 .map_err(|e| anyhow::anyhow!("{e}"))?,
             appraiser: self.appraiser(),
+            log: Default::default(),
         })
     }
 

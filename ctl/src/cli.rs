@@ -230,6 +230,13 @@ there by digest, and beside the file as PATH.c2pa. Trusted are the authorities i
 
 A directory that was registered is checked as a set: each member, none missing, none more.
 
+The check `transparency` is about the log of the node that sealed the file: that the manifest is in it, under \
+a head that the log signed, by a key that a trusted authority certified; that enough witnesses cosigned it, \
+where the policy names some ([log] in its file); and that the log does not revoke it. What is found in the \
+state directory or in a bundle is judged offline. Heads that were seen are remembered in --heads, so that a \
+log that was set back, or shows two histories, is refused (code 6) and both heads are printed. A bundle's head \
+cannot be compared with one of another size, and its verdict says so.
+
 A check says affirming, warning, contraindicated or none; none means that there was nothing to check.")]
 pub(crate) struct VerifyArgs {
     /// Files, or directories that were registered or are walked with --recursive
@@ -247,6 +254,10 @@ pub(crate) struct VerifyArgs {
     /// Seconds to wait for a file that is still being sealed
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub timeout: u64,
+    // `--state` is taken: it names the state directory of Atlas.
+    /// Where the heads of logs are remembered, or `none` [default: atlas/heads in ~/.local/state]
+    #[arg(long, value_name = "DIR|none", value_hint = ValueHint::DirPath)]
+    pub heads: Option<PathBuf>,
     #[command(flatten)]
     pub evidence: EvidenceArgs,
 }

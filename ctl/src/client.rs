@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use atlas_manifests::bytes::{PathBytes, unbase64};
 use atlas_manifests::digest::{DigestPrefix, Digests, Sha256};
-use atlas_manifests::id::{NodeRef, RunId};
+use atlas_manifests::id::{NodeId, NodeRef, RunId};
+use atlas_manifests::layout::Layout;
+use atlas_manifests::log::logs::Logs;
 use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
-use atlas_manifests::shelf::{Catalogue, Object, Shelf, ShelfError};
+use atlas_manifests::shelf::{Catalogue, Entry, Logged, Object, Shelf, ShelfError};
 use atlas_manifests::wire::{Ask, MAX_LINE, Reply, Request, Say, Status, VERSION};
 
 use crate::exit::{Code, Failure, reason};
@@ -23,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Client {
     socket: PathBuf,
     stream: Mutex<BufReader<UnixStream>>,
+    /// The logs of its state directory, which are read as files: they prove themselves.
+    logs: Option<Logs>,
 }
 
 /// Why a question had no answer.
@@ -72,7 +76,15 @@ impl Client {
         Ok(Self {
             socket: socket.to_owned(),
             stream: Mutex::new(BufReader::new(stream)),
+            logs: None,
         })
+    }
+
+    /// With the logs that lie where the daemon says.
+    pub(crate) fn with_logs(mut self, status: &Status) -> Self {
+        let nodes = status.node_state.as_path().parent();
+        self.logs = Some(Logs::of(&Layout::at(status.state.as_path(), nodes)));
+        self
     }
 
     /// Asks one question that has one answer.
@@ -173,6 +185,16 @@ impl Shelf for Client {
 
     fn manifests_of(&self, asset: &Digests) -> Result<Vec<Sha256>, ShelfError> {
         answer!(self, Ask::ManifestsOf { asset: *asset }, Say::Names { names } => names)
+    }
+
+    fn transparency(&self, entry: &Entry) -> Result<Option<Logged>, ShelfError> {
+        let logged = self.logs.as_ref().map(|l| l.logged(entry)).transpose()?;
+        Ok(logged.flatten())
+    }
+
+    fn growth(&self, node: NodeId, old: u64, new: u64) -> Result<Option<Vec<Sha256>>, ShelfError> {
+        let grown = self.logs.as_ref().map(|l| l.growth(node, old, new));
+        Ok(grown.transpose()?.flatten())
     }
 }
 

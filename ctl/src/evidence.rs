@@ -52,7 +52,7 @@ impl Evidence {
         match &located.place {
             Place::Live { status, root, .. } => {
                 Ok(match Client::connect(status.socket.as_path()) {
-                    Ok(client) => Self::Daemon(client),
+                    Ok(client) => Self::Daemon(client.with_logs(status)),
                     Err(_) => Self::Mount(ByDigest::new(root), History::new()),
                 })
             }
@@ -68,7 +68,7 @@ impl Evidence {
             Self::Nothing(none) => {
                 let mut all = place::daemons();
                 Ok(match (all.pop(), all.is_empty()) {
-                    (Some((client, _)), true) => Self::Daemon(client),
+                    (Some((client, status)), true) => Self::Daemon(client.with_logs(&status)),
                     _ => Self::Nothing(none),
                 })
             }
@@ -84,8 +84,8 @@ impl Evidence {
         let owner = place::daemons()
             .into_iter()
             .find(|(_, s)| s.state.as_path() == canonical);
-        if let Some((client, _)) = owner {
-            return Ok(Self::Daemon(client));
+        if let Some((client, status)) = owner {
+            return Ok(Self::Daemon(client.with_logs(&status)));
         }
         let store = Store::open(&layout);
         let rows = rows(&layout, &store)?;

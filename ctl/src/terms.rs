@@ -10,8 +10,9 @@ use atlas_manifests::evidence::collateral::{Collateral, MAX_COLLATERAL};
 use atlas_manifests::evidence::policy::Policy;
 use atlas_manifests::evidence::reference;
 use atlas_manifests::given::{self, GivenError};
+use atlas_manifests::log::quorum::Quorum;
 use atlas_manifests::trust::{self, Anchors};
-use atlas_manifests::verify::Terms;
+use atlas_manifests::verify::{LogTerms, Terms};
 use clap::{Args, ValueHint};
 
 use crate::exit::{Code, Failure};
@@ -24,7 +25,7 @@ const SYSTEM_POLICY: &str = "/etc/atlas/policy.toml";
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Evidence")]
 pub(crate) struct EvidenceArgs {
-    /// What is demanded of hardware evidence [default: policy.toml in ~/.config/atlas, else in /etc/atlas, else nothing]
+    /// What is demanded of hardware evidence and of logs [default: policy.toml in ~/.config/atlas, else in /etc/atlas, else nothing]
     #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
     pub policy: Option<PathBuf>,
     /// Intel's collateral, or a directory of it: beside what was captured with the evidence; may be given several times
@@ -38,18 +39,46 @@ pub(crate) struct EvidenceArgs {
     pub allow_simulated: bool,
 }
 
-/// Everything that `verify` rests on.
-pub(crate) fn terms(trusted: &[PathBuf], args: &EvidenceArgs) -> Result<Terms, Failure> {
+/// Everything that `verify` rests on. `heads`: see `VerifyArgs`.
+pub(crate) fn terms(
+    trusted: &[PathBuf],
+    args: &EvidenceArgs,
+    heads: Option<&Path>,
+) -> Result<Terms, Failure> {
     let anchors = Anchors::load(&trust::default_dirs(), trusted)
         .map_err(|e| Failure::error(e.to_string()))?;
+    let (appraiser, witnesses) = demands(args)?;
+    let heads = match heads {
+        Some(none) if none == Path::new("none") => None,
+        Some(dir) => Some(dir.to_owned()),
+        None => usual_heads(),
+    };
     Ok(Terms {
         anchors,
-        appraiser: appraiser(args)?,
+        appraiser,
+        log: LogTerms { witnesses, heads },
     })
+}
+
+/// `$XDG_STATE_HOME/atlas/heads`, else in `~/.local/state`; `None` without a home.
+fn usual_heads() -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|p| p.is_absolute())
+    };
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|h| h.join(".local/state")))
+        .map(|s| s.join("atlas/heads"))
 }
 
 /// What evidence is held against.
 pub(crate) fn appraiser(args: &EvidenceArgs) -> Result<Appraiser, Failure> {
+    demands(args).map(|(appraiser, _)| appraiser)
+}
+
+/// The same, and the witnesses that the policy names.
+fn demands(args: &EvidenceArgs) -> Result<(Appraiser, Option<Quorum>), Failure> {
     let mut policy = match &args.policy {
         Some(file) => read_policy(file)?,
         None => match usual_policy() {
@@ -86,13 +115,14 @@ pub(crate) fn appraiser(args: &EvidenceArgs) -> Result<Appraiser, Failure> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());
-    Ok(Appraiser {
+    let appraiser = Appraiser {
         policy,
         references: named.references,
         simulated_root: named.simulated_root,
         collateral,
         clock: Clock(now),
-    })
+    };
+    Ok((appraiser, named.witnesses))
 }
 
 /// One that cannot be read is an error; one that is wrong is like a wrong command line.

@@ -3,6 +3,7 @@
 //! `bundle.json` comes first and lists every other entry with its SHA-256. Reading trusts none of it: each object is hashed again.
 
 mod evidence;
+mod log;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
@@ -17,7 +18,7 @@ use crate::private::{Opening, PrivateRecord, check};
 use crate::read;
 use crate::scan::StoreScan;
 use crate::set::{self, Segment};
-use crate::shelf::{Object, Shelf, ShelfError};
+use crate::shelf::{Entry, Logged, Object, Shelf, ShelfError};
 use crate::statement::{SetHead, Statement};
 pub use evidence::write_evidence;
 
@@ -107,6 +108,7 @@ pub fn write(
             evidence::collect(shelf, id, &mut objects)?;
         }
         objects.insert(entry_name(Object::Manifest, &name), bytes);
+        log::collect(shelf, &Entry::of(name, &said), &mut objects)?;
         let leaves = inputs(shelf, said.input_set, &mut objects)?;
         let direct = said
             .inputs
@@ -263,6 +265,7 @@ pub struct Bundle {
     objects: BTreeMap<(u8, Sha256), Vec<u8>>,
     disclosed: BTreeMap<Sha256Key, BTreeMap<String, Opening>>,
     by_content: BTreeMap<Sha256, Vec<Sha256>>,
+    logs: log::Logs,
     ignored: Vec<String>,
 }
 
@@ -299,7 +302,7 @@ impl Bundle {
             let limit = match parse_entry(&path) {
                 Some((object, _)) => crate::store::limit(object),
                 None if path == "bundle.json" => MAX_LIST,
-                None => 0,
+                None => log::limit(&path).unwrap_or(0),
             };
             if found.len() + ignored.len() >= MAX_ENTRIES {
                 return Err(damaged("too many entries".to_owned()));
@@ -372,12 +375,14 @@ impl Bundle {
             objects: BTreeMap::new(),
             disclosed: list.disclosed,
             by_content: BTreeMap::new(),
+            logs: log::Logs::default(),
             ignored,
         };
         for (path, bytes) in found {
             let listed = list.entries.contains_key(&path);
             match parse_entry(&path).filter(|_| listed) {
                 Some((object, name)) => bundle.add(object, name, bytes)?,
+                None if listed && log::limit(&path).is_some() => bundle.logs.add(&path, bytes),
                 None => bundle.ignored.push(path),
             }
         }
@@ -481,6 +486,10 @@ impl Shelf for Bundle {
             .get(&asset.sha256)
             .cloned()
             .unwrap_or_default())
+    }
+
+    fn transparency(&self, entry: &Entry) -> Result<Option<Logged>, ShelfError> {
+        Ok(self.logs.logged(entry))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The transparency log (FORMAT.md 8): what is said in it, how it grows, how anybody checks it. No network: that is the crate `atlas-net`.
 
-pub mod audit;
 pub mod append;
+pub mod audit;
 mod cache;
 pub mod checkpoint;
 pub mod cosignature;
@@ -9,9 +9,9 @@ mod edge;
 pub mod find;
 mod grow;
 pub mod leaf;
-pub mod lookup;
-pub mod memory;
+pub mod logs;
 mod lookup;
+pub mod memory;
 pub mod note;
 pub mod operator;
 pub mod proof;

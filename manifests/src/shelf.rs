@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::digest::{DigestPrefix, Digests, Sha256};
 use crate::id::{InstanceId, NodeId, NodeRef, RunId};
 use crate::rows::{RunRow, UseRow, VersionRow};
+use crate::statement::Statement;
 
 /// Why a lookup failed, as opposed to finding nothing.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,17 @@ pub struct Entry {
     pub manifest: Sha256,
     /// Who sealed it, as the manifest says.
     pub instance: InstanceId,
+}
+
+impl Entry {
+    /// That of a manifest with this name, which says this.
+    pub fn of(manifest: Sha256, said: &Statement) -> Self {
+        Self {
+            node: said.version.node,
+            manifest,
+            instance: said.instance,
+        }
+    }
 }
 
 /// Immutable objects by digest. What comes back is untrusted: callers check it against the name they asked for.

@@ -16,8 +16,10 @@ use crate::digest::{Digests, Sha256};
 pub use crate::durable::WriteOut;
 use crate::durable::{Written, make_dir_soon, publish};
 use crate::evidence::Evidence;
+use crate::id::NodeId;
 use crate::layout::Layout;
-use crate::shelf::{Object, Shelf, ShelfError};
+use crate::log::logs::Logs;
+use crate::shelf::{Entry, Logged, Object, Shelf, ShelfError};
 use crate::statement::{Sealed, Statement};
 pub(crate) use place::limit;
 use place::place;
@@ -97,12 +99,17 @@ pub struct Store {
     root: PathBuf,
     next_tmp: AtomicU64,
     write_out: Option<WriteOut>,
+    /// The logs beside it.
+    logs: Option<Logs>,
 }
 
 impl Store {
     /// Opens the store of a layout; makes nothing.
     pub fn open(layout: &Layout) -> Self {
-        Self::at(&layout.store())
+        Self {
+            logs: Some(Logs::of(layout)),
+            ..Self::at(&layout.store())
+        }
     }
 
     /// Opens a store that lies anywhere, for example a copy.
@@ -111,6 +118,7 @@ impl Store {
             root: root.to_owned(),
             next_tmp: AtomicU64::new(0),
             write_out: None,
+            logs: None,
         }
     }
 
@@ -308,6 +316,16 @@ impl Shelf for Store {
         names.retain(|n| seen.insert(*n));
         names.reverse();
         Ok(names)
+    }
+
+    fn transparency(&self, entry: &Entry) -> Result<Option<Logged>, ShelfError> {
+        let logged = self.logs.as_ref().map(|l| l.logged(entry)).transpose()?;
+        Ok(logged.flatten())
+    }
+
+    fn growth(&self, node: NodeId, old: u64, new: u64) -> Result<Option<Vec<Sha256>>, ShelfError> {
+        let grown = self.logs.as_ref().map(|l| l.growth(node, old, new));
+        Ok(grown.transpose()?.flatten())
     }
 }
 

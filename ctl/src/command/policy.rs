@@ -111,7 +111,37 @@ fn demands(policy: &Policy, files: &PolicyFiles) -> Vec<Demand> {
                 .to_owned(),
             ],
         ),
+        demand("log", log(policy, files)),
     ]
+}
+
+fn log(policy: &Policy, files: &PolicyFiles) -> Vec<String> {
+    let p = &policy.log;
+    let there = match p.require {
+        true => "a file must be proven to be in its node's log",
+        false => "a file need not be in its node's log; what the log shows must not be bad",
+    };
+    let mut what = vec![there.to_owned()];
+    if let Some(quorum) = &files.witnesses {
+        let named = counted(quorum.witnesses().len() as u64, "witness", "witnesses");
+        let enough = match p.require {
+            true => "enough of them must have cosigned",
+            false => "too few are a warning",
+        };
+        what.push(format!("{named} named: {enough}"));
+    }
+    if let Some(n) = p.max_cosignature_age_seconds {
+        what.push(format!(
+            "cosigned in the last {}",
+            counted(n, "second", "seconds")
+        ));
+    }
+    if p.bound_key {
+        what.push(
+            "signed by a key that a quote binds, where evidence stands behind the file".to_owned(),
+        );
+    }
+    what
 }
 
 fn allowed(what: &str, yes: bool) -> String {

@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Verifies everything that was named.
 pub(crate) fn verify(args: &VerifyArgs, global: &Global, out: &mut Out) -> Result<Code, Failure> {
-    let terms = terms::terms(&args.trust, &args.evidence)?;
+    let terms = terms::terms(&args.trust, &args.evidence, args.heads.as_deref())?;
     let (given, sources) = match &args.manifest {
         Some(file) => given(file)?,
         None => (None, Vec::new()),

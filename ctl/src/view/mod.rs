@@ -5,6 +5,7 @@ pub(crate) mod escape;
 pub(crate) mod facts;
 pub(crate) mod json;
 pub(crate) mod lineage;
+pub(crate) mod log;
 pub(crate) mod out;
 pub(crate) mod paint;
 pub(crate) mod progress;

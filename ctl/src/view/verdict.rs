@@ -4,7 +4,7 @@ use atlas_manifests::verify::{Checks, FileVerdict, Outcome, Reason, Report};
 use atlas_manifests::vocabulary::{Hardware, Tier};
 
 use crate::view::paint::Paint;
-use crate::view::{amount, escape, facts};
+use crate::view::{amount, escape, facts, log};
 
 /// The checks that evidence by itself can pass.
 const ABOUT_EVIDENCE: [&str; 6] = [
@@ -52,8 +52,14 @@ pub(crate) fn file(v: &FileVerdict, whole: bool, paint: Paint) -> String {
         if let Some(facts) = &v.evidence {
             text.push_str(&facts::brief(facts, paint));
         }
+        if let Some(facts) = &v.transparency {
+            text.push_str(&log::brief(facts, paint));
+        }
     }
     reasons(&mut text, v, paint);
+    if let Some(conflict) = v.transparency.as_ref().and_then(|t| t.conflict.as_ref()) {
+        text.push_str(&log::conflict(conflict));
+    }
     text
 }
 
@@ -158,9 +164,10 @@ fn checks(v: &FileVerdict, paint: Paint, only: &[&str]) -> String {
     for (name, tier) in found {
         let word = paint.tier(tier.as_str(), tier);
         let what = match (name, hardware(v)) {
-            ("hardware", Hardware::Simulated) => "  SIMULATED",
-            ("hardware", Hardware::Tdx) => "  Intel TDX",
-            _ => "",
+            ("hardware", Hardware::Simulated) => "  SIMULATED".to_owned(),
+            ("hardware", Hardware::Tdx) => "  Intel TDX".to_owned(),
+            ("transparency", _) => v.transparency.as_ref().map_or(String::new(), log::place),
+            _ => String::new(),
         };
         text.push_str(&format!("    {name:<13} {word}{what}\n"));
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use atlas_manifests::digest::Sha256;
 use atlas_manifests::given::{self, GivenError};
-use atlas_manifests::log::lookup;
+use atlas_manifests::log::find::Finder;
 use atlas_manifests::log::reader::{Directory, LogError, LogReader, Source as _};
 use atlas_manifests::log::tile::Resource;
 use axum::Router;
@@ -140,12 +140,12 @@ impl Shown {
             Err(LogError::Empty(_)) => return Ok(nothing()),
             log => log?,
         };
-        let Some(found) = lookup::manifest(&log, manifest)? else {
+        let Some(found) = Finder::new(&log).manifest(manifest)? else {
             return Ok(Told::text(StatusCode::NOT_FOUND, "it is not in this log\n"));
         };
         let mut proof = log.proof(found.index)?;
         // With its leaf nothing else is needed to check it.
-        proof.extra = Some(found.bytes);
+        proof.extra = Some(found.leaf.encode());
         Ok(Told::text(StatusCode::OK, proof.encode()))
     }
 }

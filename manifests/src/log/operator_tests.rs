@@ -40,7 +40,10 @@ fn a_log_s_key_is_made_once_and_known_to_who_pinned_the_authority() {
     let again = house.open(ORIGIN).unwrap();
     assert_eq!(made.certificate_pem(), again.certificate_pem());
     assert_eq!(made.verifier_key(), again.verifier_key());
-    let mode = std::fs::metadata(house.file()).unwrap().permissions().mode();
+    let mode = std::fs::metadata(house.file())
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     let log = certified(made.certificate_pem().as_bytes(), &house.anchors()).unwrap();
     assert_eq!((log.node, &log.key), (NODE, &made.verifier_key()));

@@ -9,6 +9,7 @@ mod head;
 mod leaves;
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use facts::{Conflict, LogFacts, Witness};
@@ -19,7 +20,6 @@ use crate::digest::Sha256;
 use crate::evidence::binding::spki_digest;
 use crate::log::checkpoint::Checkpoint;
 use crate::log::leaf::Leaf;
-use crate::log::memory::Memory;
 use crate::log::operator::{CertifiedLog, certified};
 use crate::log::proof::Proof;
 use crate::log::quorum::Quorum;
@@ -36,8 +36,8 @@ const RESTORE: &str = "restore the log from a copy, or verify with the bundle th
 pub struct LogTerms {
     /// Which witnesses count, and how many must have cosigned.
     pub witnesses: Option<Quorum>,
-    /// The heads that this verifier saw before; `None`: it remembers nothing.
-    pub heads: Option<Memory>,
+    /// The directory with the heads that this verifier saw before, which is made when there is one; `None`: it remembers nothing.
+    pub heads: Option<PathBuf>,
 }
 
 /// What was found out about logs already. Good for one shelf and one set of terms only.
@@ -140,18 +140,20 @@ pub(super) fn of(
     reading: &Reading,
     memo: &mut Memo,
 ) -> Result<Judgement, ShelfError> {
-    let entry = Entry {
-        node: reading.statement.version.node,
-        manifest: reading.reference.sha256,
-        instance: reading.statement.instance,
-    };
+    let entry = Entry::of(reading.reference.sha256, &reading.statement);
     let mut j = Judgement::default();
     let require = terms.appraiser.policy.log.require;
-    let Some(logged) = shelf.transparency(&entry)? else {
+    let logged = match shelf.transparency(&entry) {
+        Err(ShelfError::Damaged(text)) => {
+            j.flaws.push(Flaw::bad(text));
+            return Ok(j);
+        }
+        other => other?,
+    };
+    let Some(logged) = logged else {
         if require {
             let text = "the policy demands a proof from the log of its node, and there is none";
-            let remedy =
-                "verify it where its state is, or with a bundle that was exported since it was logged";
+            let remedy = "verify it where its state is, or with a bundle that was exported since it was logged";
             j.flaws.push(Flaw {
                 tier: Tier::None,
                 ..Flaw::weak(true, text, remedy)

@@ -14,7 +14,7 @@ use atlas_manifests::statement::{Asset, Input, Statement};
 use atlas_manifests::store::Item;
 use atlas_manifests::trust::Anchors;
 use atlas_manifests::verify::{
-    Code, Content, FileVerdict, ManifestChoice, Memo, Subject, Terms, verify,
+    Code, Content, FileVerdict, LogTerms, ManifestChoice, Memo, Subject, Terms, verify,
 };
 use atlas_manifests::vocabulary::Hardware;
 
@@ -126,6 +126,7 @@ impl House {
         Terms {
             anchors: Anchors::from_pem(self.authority.certificate_pem()).unwrap(),
             appraiser: self.lab.appraiser(),
+            log: LogTerms::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use atlas_manifests::digest::Sha256;
 use atlas_manifests::log::leaf::Leaf;
-use atlas_manifests::log::lookup;
+use atlas_manifests::log::find::{Finder, Found};
 use atlas_manifests::log::proof::Proof;
 use atlas_manifests::log::reader::LogReader;
 use atlas_manifests::merkle::leaf_hash;
@@ -48,11 +48,13 @@ pub(super) fn prove(args: &LogProveArgs, global: &Global, out: &mut Out) -> Resu
         }
         at => {
             let log = LogReader::open(at).map_err(|e| failed(&name, &e))?;
-            let found = lookup::manifest(&log, &manifest).map_err(|e| failed(&name, &e))?;
-            let prove = |f: lookup::Found| {
+            let found = Finder::scanning(&log)
+                .manifest(&manifest)
+                .map_err(|e| failed(&name, &e))?;
+            let prove = |f: Found| {
                 let mut proof = log.proof(f.index)?;
                 // With its leaf nothing else is needed to check it.
-                proof.extra = Some(f.bytes);
+                proof.extra = Some(f.leaf.encode());
                 Ok(proof)
             };
             found

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Policy, is_text};
-use crate::log::quorum::Quorum;
 use crate::evidence::reference::{ReferenceError, References, read_limited, unfit};
+use crate::log::quorum::Quorum;
 
 /// What a policy rests on, beside its own text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Whether a log's head can be believed: the log's signature, the key that a quote binds, the witnesses, what was seen before. Each head once.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::facts::{Conflict, Witness, time};
@@ -12,6 +13,7 @@ use crate::log::note::{KeyKind, Signature, Signed, VerifierKey};
 use crate::log::operator::CertifiedLog;
 use crate::log::quorum::{Quorum, Says};
 use crate::shelf::ShelfError;
+use crate::statement::SetHead;
 use crate::vocabulary::Tier;
 
 use super::super::{Code, Memo, standing};
@@ -69,8 +71,8 @@ impl Case<'_> {
                 shown: checkpoint.clone(),
             };
             head.split(&both);
-        } else if let Some(memory) = &self.terms.log.heads {
-            self.compare(&mut head, memory, checkpoint, log, j, &mut memo.logs.told);
+        } else if let Some(dir) = &self.terms.log.heads {
+            self.compare(&mut head, dir, checkpoint, log, j, &mut memo.logs.told);
         }
         let head = Arc::new(head);
         memo.logs.heads.insert(name, Arc::clone(&head));
@@ -82,7 +84,8 @@ impl Case<'_> {
         let now = self.terms.appraiser.clock.0;
         let said = quorum.judge(checkpoint, Some(now), SKEW);
         if said.forged() {
-            let text = "the checkpoint carries a line of a known log or witness that its key did not make";
+            let text =
+                "the checkpoint carries a line of a known log or witness that its key did not make";
             head.flaws.push(Flaw::bad(text));
         }
         if !quorum.logs().is_empty() && said.log.is_none() {
@@ -126,8 +129,7 @@ impl Case<'_> {
                     text.push_str(&format!(", and {n} {what}"));
                 }
             }
-            let remedy =
-                "witnesses cosign after a while: verify again, with the log or a bundle that is newer";
+            let remedy = "witnesses cosign after a while: verify again, with the log or a bundle that is newer";
             head.flaws.push(Flaw::weak(policy.require, text, remedy));
         }
     }
@@ -136,21 +138,23 @@ impl Case<'_> {
     fn compare(
         &self,
         head: &mut Head,
-        memory: &Memory,
+        dir: &Path,
         checkpoint: &Checkpoint,
         log: &CertifiedLog,
         j: &mut Judgement,
         told: &mut bool,
     ) {
         let live = self.logged.live;
-        let judged = memory.observe(checkpoint, &log.key, |old, new| {
+        let grown = |old: &SetHead, new: &SetHead| {
             let proof = self.shelf.growth(self.entry.node, old.size, new.size);
             match proof {
                 Ok(Some(proof)) => Ok(proof),
                 Ok(None) => Err("it is not here".to_owned()),
                 Err(e) => Err(e.to_string()),
             }
-        });
+        };
+        let judged =
+            Memory::open(dir).and_then(|memory| memory.observe(checkpoint, &log.key, grown));
         match judged {
             Ok(Judged::First | Judged::Same | Judged::Grown { .. }) => {}
             Ok(Judged::Split(both)) => head.split(&both),
@@ -182,13 +186,15 @@ impl Case<'_> {
                 ));
             }
             Err(e @ MemoryError::Unsigned { .. }) => {
-                let text = format!("its key is not that of the log that this verifier saw before: {e}");
+                let text =
+                    format!("its key is not that of the log that this verifier saw before: {e}");
                 head.flaws.push(Flaw::bad(text));
             }
             Err(e @ MemoryError::Io { .. }) => {
                 if !std::mem::replace(told, true) {
                     let text = format!("the heads of logs cannot be remembered: {e}");
-                    let remedy = "give a directory that can be written with --heads, or say --heads none";
+                    let remedy =
+                        "give a directory that can be written with --heads, or say --heads none";
                     // It says nothing of the log: the check stays what it is.
                     let quiet = Flaw::weak(false, text, remedy);
                     j.flaws.push(Flaw {
@@ -225,7 +231,8 @@ impl Case<'_> {
                 Ok(simulated) => {
                     found.signer = Some(key.name().to_owned());
                     if simulated && !self.terms.appraiser.policy.simulated.allow {
-                        let text = "the key that signed the checkpoint is bound by SIMULATED evidence";
+                        let text =
+                            "the key that signed the checkpoint is bound by SIMULATED evidence";
                         let remedy = "for tests, say --allow-simulated";
                         let flaw = Flaw::weak(true, text, remedy);
                         found.flaws.push(Flaw {
@@ -272,10 +279,7 @@ impl Case<'_> {
         }
         let appraiser = &self.terms.appraiser;
         let a = standing::appraised(self.shelf, appraiser, evidence, memo)?;
-        let bad = a
-            .findings
-            .iter()
-            .find(|f| f.tier == Tier::Contraindicated);
+        let bad = a.findings.iter().find(|f| f.tier == Tier::Contraindicated);
         if let Some(bad) = bad {
             let text = format!(
                 "the evidence behind the key that signed the checkpoint is refused: {}: {}",
@@ -291,7 +295,8 @@ impl Case<'_> {
             return Ok(Err(Flaw::weak(demanded, text, "")));
         };
         if bound != spki_digest(key.public()) {
-            let text = "the evidence that the checkpoint's second signature names binds another key";
+            let text =
+                "the evidence that the checkpoint's second signature names binds another key";
             return Ok(Err(Flaw::bad(text)));
         }
         let lacking = appraiser.demanded().into_iter().find(|c| a.lacks(*c));
