@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use atlas_manifests::digest::Sha256;
+use atlas_manifests::evidence::BoundKey;
 use atlas_manifests::given;
 use atlas_manifests::log::checkpoint::Checkpoint;
 use atlas_manifests::log::note::{Signature, VerifierKey};
@@ -73,7 +74,7 @@ impl Circulation {
     ///
     /// # Errors
     /// When the policy cannot be read, or names nobody who can be asked.
-    pub(super) fn new(key: &VerifierKey, settings: &Settings) -> Result<Self, String> {
+    pub(super) fn new(dir: &Path, key: &VerifierKey, settings: &Settings) -> Result<Self, String> {
         let quorum = match &settings.witnesses {
             None => Quorum::none(),
             Some(path) => {
@@ -88,7 +89,8 @@ impl Circulation {
                 path.display()
             ));
         }
-        let public = settings.public.as_ref().map(PublicLog::new).transpose()?;
+        let public = settings.public.as_ref();
+        let public = public.map(|p| PublicLog::new(p, key, dir)).transpose()?;
         Ok(Self {
             key: key.clone(),
             state: Mutex::new(State {
@@ -102,6 +104,11 @@ impl Circulation {
             http: Http::new(WITHIN),
             public,
         })
+    }
+
+    /// The key that signs for the public log, for a quote to bind.
+    pub(super) fn anchor_key(&self) -> Option<BoundKey> {
+        self.public.as_ref().map(PublicLog::key)
     }
 
     /// Whether a log that was just opened goes on from what witnesses remember. Who does not answer is passed over, and said.
@@ -159,15 +166,15 @@ impl Circulation {
             at.saturating_duration_since(now)
         });
         drop(state);
-        let public = self.public.as_ref().and_then(|p| p.patience(size, now));
+        let public = self.public.as_ref().and_then(|p| p.patience(newest, now));
         witnesses.into_iter().chain(public).min()
     }
 
     /// Tells them. Takes as long as they do, within bounds.
-    pub(super) fn tell(&self, dir: &Path, newest: &Checkpoint) -> Told {
+    pub(super) fn tell(&self, dir: &Path, newest: &Checkpoint, last: bool) -> Told {
         let size = newest.head.head.size;
         if let Some(public) = &self.public {
-            public.show(dir, newest, Instant::now());
+            public.show(newest, last);
         }
         if self.witnesses.is_empty() || size <= lock(&self.state).shown {
             return Told::Nothing;

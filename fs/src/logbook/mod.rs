@@ -23,7 +23,7 @@ use std::time::Instant;
 
 use atlas_manifests::authority::{Authority, InstanceKey};
 use atlas_manifests::digest::Sha256;
-use atlas_manifests::evidence::{LogHead, spki_digest};
+use atlas_manifests::evidence::{BoundKey, LogHead, spki_digest};
 use atlas_manifests::id::{InstanceId, NodeId, RunId, VersionId};
 use atlas_manifests::log::append::{AppendError, LogWriter};
 use atlas_manifests::log::find::Finder;
@@ -119,7 +119,7 @@ impl Logbook {
         signers::publish(ground.dir, &public, key.certificate_pem())
             .map_err(|e| format!("{}: {e}", ground.named.display()))?;
         let memory = guard::Memory::of(ground.authority_dir, ground.node, public.clone());
-        let circulation = Circulation::new(&public, settings)?;
+        let circulation = Circulation::new(ground.dir, &public, settings)?;
         let register = guard::register(ground.dir, settings)?;
         let instance = Arc::new(OnceLock::new());
         let signers = Signers {
@@ -193,6 +193,11 @@ impl Logbook {
         self.settle(inner, Some(leaf))?;
         *lock(&self.thread) = Some(self.spawn()?);
         Ok(())
+    }
+
+    /// The key that signs for the public log, if there is one.
+    pub fn anchor_key(&self) -> Option<BoundKey> {
+        self.circulation.anchor_key()
     }
 
     /// Who is told what happens later. Once.

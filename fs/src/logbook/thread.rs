@@ -74,7 +74,7 @@ impl Logbook {
                 && self.circulation.is_due(&newest, Instant::now(), stopping)
             {
                 drop(inner);
-                let told = self.circulation.tell(&self.dir, &newest);
+                let told = self.circulation.tell(&self.dir, &newest, stopping);
                 inner = lock(&self.inner);
                 match told {
                     circulation::Told::Nothing => {}
