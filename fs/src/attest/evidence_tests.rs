@@ -51,7 +51,7 @@ fn setup(machine: Arc<dyn Machine>, events: Option<EventFile>, instance: u8) -> 
         machine,
         events,
         instance: InstanceId([instance; 16]),
-        keys: [
+        keys: vec![
             BoundKey::of(KeyUse::Seal, &[instance; 32]),
             BoundKey::of(KeyUse::Log, &[instance.wrapping_add(1); 32]),
         ],

@@ -189,7 +189,7 @@ impl Keeper {
             machine,
             events,
             instance,
-            keys: [
+            keys: vec![
                 BoundKey::of(KeyUse::Seal, &seal_key.public()),
                 BoundKey::of(KeyUse::Log, &log_key.public()),
             ],
