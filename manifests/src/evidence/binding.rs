@@ -349,7 +349,9 @@ fn keys(r: &mut Reader<'_>) -> Result<Vec<BoundKey>, BindingError> {
             .find(|p| p.as_str() == word)
             .ok_or_else(|| r.error("an unknown use of a key"))?;
         if r.text()? != purpose.algorithm() {
-            return Err(r.error("a key of another algorithm than its use has").into());
+            return Err(r
+                .error("a key of another algorithm than its use has")
+                .into());
         }
         let key = BoundKey {
             purpose,

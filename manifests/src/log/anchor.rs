@@ -31,10 +31,14 @@ pub enum AnchorError {
     #[error("what was anchored is not signed by the log {0:?}")]
     NotOurs(String),
     /// Another key than the one that the evidence binds.
-    #[error("what was sent to the public log is signed by another key than the one that was expected")]
+    #[error(
+        "what was sent to the public log is signed by another key than the one that was expected"
+    )]
     OtherKey,
     /// The signature that was sent.
-    #[error("the signature that was sent to the public log is not one of its key over that checkpoint")]
+    #[error(
+        "the signature that was sent to the public log is not one of its key over that checkpoint"
+    )]
     Signature,
     /// The public log has something else.
     #[error("the public log has another entry than the one that was sent")]
@@ -43,7 +47,9 @@ pub enum AnchorError {
     #[error("the public log's answer and the checkpoint in it contradict each other: {0}")]
     Contradiction(&'static str),
     /// The tree is smaller than the place in it.
-    #[error("the public log's checkpoint is of {size} leaves and does not reach leaf {index} yet: ask again")]
+    #[error(
+        "the public log's checkpoint is of {size} leaves and does not reach leaf {index} yet: ask again"
+    )]
     Lagging {
         /// Where the leaf is said to be.
         index: u64,
@@ -75,7 +81,10 @@ impl AnchorError {
 ///
 /// # Errors
 /// When it is neither, or of another kind.
-pub fn public_log_key(name: Option<&str>, text: &str) -> Result<super::note::VerifierKey, NoteError> {
+pub fn public_log_key(
+    name: Option<&str>,
+    text: &str,
+) -> Result<super::note::VerifierKey, NoteError> {
     key::public_log_key(name, text)
 }
 

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use sha2::Digest as _;
 
+use super::AnchorError;
 use super::entry::AnchorRequest;
 use super::record::{Expected, PublicAnchor};
-use super::AnchorError;
 use crate::bytes::unbase64;
 use crate::digest::Sha256;
 use crate::log::checkpoint::{Checkpoint, decimal};

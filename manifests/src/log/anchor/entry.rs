@@ -76,7 +76,10 @@ mod tests {
     fn the_entry_is_the_one_that_a_real_server_made_of_the_same_request() {
         let (request, answer) = (recorded_request(), recorded());
         let sent: serde_json::Value = serde_json::from_str(&request.json()).unwrap();
-        assert_eq!(sent["hashedRekordRequestV002"]["digest"], base64(&request.digest.0));
+        assert_eq!(
+            sent["hashedRekordRequestV002"]["digest"],
+            base64(&request.digest.0)
+        );
         assert_eq!(request.body().into_bytes(), answer.body);
         // A tree of one leaf.
         assert_eq!(request.leaf(), answer.root);

@@ -110,12 +110,12 @@ impl AnchorKey {
     /// When the system gives no randomness.
     pub fn sign(&self, message: &[u8]) -> io::Result<Vec<u8>> {
         let rng = SystemRandom::new();
-        let failed = |_| io::Error::other("an anchor's key does not sign: is there no randomness?");
+        let failed = || io::Error::other("an anchor's key does not sign: is there no randomness?");
         let pair = self.pkcs8.with(|der| {
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &rng)
-                .map_err(io::Error::other)
+                .map_err(|_| failed())
         })?;
-        let signature = pair.sign(&rng, message).map_err(failed)?;
+        let signature = pair.sign(&rng, message).map_err(|_| failed())?;
         Ok(signature.as_ref().to_vec())
     }
 }
@@ -153,7 +153,10 @@ mod tests {
 
     #[test]
     fn a_signature_is_of_its_key_and_of_its_message() {
-        let (a, b) = (AnchorKey::generate().unwrap(), AnchorKey::generate().unwrap());
+        let (a, b) = (
+            AnchorKey::generate().unwrap(),
+            AnchorKey::generate().unwrap(),
+        );
         let signature = a.sign(b"text").unwrap();
         assert!(signature.len() <= MAX_SIGNATURE);
         assert!(a.public().verify(b"text", &signature));

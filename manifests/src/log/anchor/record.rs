@@ -1,9 +1,9 @@
 //! What is kept of an anchor, and how it is checked by whoever has it: a C2SP tlog-proof of the public log's leaf, whose `extra` holds what the
 //! leaf is rebuilt from. No network, no clock.
 
+use super::AnchorError;
 use super::entry::AnchorRequest;
 use super::key::{AnchorPublic, MAX_SIGNATURE};
-use super::AnchorError;
 use crate::cbor::{Reader, Writer};
 use crate::digest::Sha256;
 use crate::evidence::LogHead;
@@ -87,7 +87,9 @@ impl PublicAnchor {
         let (checkpoint, signature, spki) =
             parts(&extra).map_err(|e| wrong(format!("what was anchored: {e}")))?;
         if checkpoint.len() > MAX_OWN || signature.len() > MAX_SIGNATURE {
-            return Err(wrong("our checkpoint or its signature is too long".to_owned()));
+            return Err(wrong(
+                "our checkpoint or its signature is too long".to_owned(),
+            ));
         }
         let checkpoint =
             Checkpoint::parse(checkpoint).map_err(|e| wrong(format!("our checkpoint is {e}")))?;
