@@ -1,14 +1,20 @@
 //! The transparency log (FORMAT.md 8): what is said in it, how it grows, how anybody checks it. No network: that is the crate `atlas-net`.
 
 pub mod anchor;
+pub mod audit;
+mod cache;
 pub mod checkpoint;
 pub mod cosignature;
+mod edge;
 pub mod leaf;
+pub mod lookup;
 pub mod memory;
 pub mod note;
 pub mod proof;
 pub mod quorum;
+pub mod reader;
 pub mod register;
+pub mod tile;
 
 #[cfg(test)]
 pub(crate) mod testing;
