@@ -1,5 +1,6 @@
 //! The transparency log (FORMAT.md 8): what is said in it, how it grows, how anybody checks it. No network: that is the crate `atlas-net`.
 
+pub mod anchor;
 pub mod append;
 pub mod audit;
 mod cache;

@@ -32,10 +32,18 @@ impl<const N: usize> Vault<N> {
     /// # Errors
     /// When the memory cannot be had, locked or kept out of dumps, or the kernel gives no random bytes. The text names the remedy.
     pub fn random() -> io::Result<Self> {
+        Self::filled(|secret| Ok(getrandom::fill(secret)?))
+    }
+
+    /// What `fill` writes straight into the locked pages.
+    ///
+    /// # Errors
+    /// When the memory cannot be had, locked or kept out of dumps, or `fill` fails. The text names the remedy.
+    pub fn filled(fill: impl FnOnce(&mut [u8; N]) -> io::Result<()>) -> io::Result<Self> {
         let mut vault = Self::empty()?;
         // SAFETY: `empty` has mapped a zeroed `Held`, which is a valid one; nobody else has it yet.
         let held = unsafe { vault.held.as_mut() };
-        getrandom::fill(&mut held.secret)?;
+        fill(&mut held.secret)?;
         held.ours = OURS;
         Ok(vault)
     }

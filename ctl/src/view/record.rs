@@ -3,7 +3,7 @@
 use atlas_manifests::digest::{Sha256, hex};
 use atlas_manifests::evidence::collateral::Collateral;
 use atlas_manifests::evidence::quote::{Quote, attribute};
-use atlas_manifests::evidence::{Beacon, Binding, EventLog, Evidence, KeyUse, Measurements, fmspc};
+use atlas_manifests::evidence::{Beacon, Binding, EventLog, Evidence, Measurements, fmspc};
 use atlas_manifests::id::InstanceId;
 use atlas_manifests::shelf::{Object, Shelf};
 use jiff::Timestamp;
@@ -174,10 +174,7 @@ impl From<Binding> for Bound {
             None => (None, None),
         };
         let keys = b.keys.iter().map(|k| Key {
-            r#use: match k.purpose {
-                KeyUse::Seal => "seal",
-                KeyUse::Log => "log",
-            },
+            r#use: k.purpose.as_str(),
             spki: k.spki,
         });
         Self {

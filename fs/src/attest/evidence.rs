@@ -93,8 +93,8 @@ pub struct Setup {
     pub events: Option<EventFile>,
     /// The life of the daemon.
     pub instance: InstanceId,
-    /// The key that seals and the key that signs checkpoints.
-    pub keys: [BoundKey; 2],
+    /// The key that seals, the key that signs checkpoints, and any others of the instance: one for each use.
+    pub keys: Vec<BoundKey>,
     /// SHA-256 of the effective configuration.
     pub config: Sha256,
     /// SHA-256 of the daemon's executable.
@@ -390,7 +390,7 @@ impl Attester {
             seq: draft.seq,
             made: now(),
             previous: draft.previous.map(|p| p.id),
-            keys: self.setup.keys.to_vec(),
+            keys: self.setup.keys.clone(),
             log: self.setup.log.head(),
             events: events.as_ref().map(EventLog::head),
             config: self.setup.config,

@@ -46,17 +46,31 @@ impl Bench {
     }
 }
 
+/// Before there is a log.
+struct NoLog;
+
+impl LogSource for NoLog {
+    fn head(&self) -> Option<LogHead> {
+        None
+    }
+
+    fn head_with_all(&self) -> Option<LogHead> {
+        None
+    }
+}
+
 fn setup(machine: Arc<dyn Machine>, events: Option<EventFile>, instance: u8) -> Setup {
     Setup {
         machine,
         events,
         instance: InstanceId([instance; 16]),
-        keys: [
+        keys: vec![
             BoundKey::of(KeyUse::Seal, &[instance; 32]),
             BoundKey::of(KeyUse::Log, &[instance.wrapping_add(1); 32]),
         ],
         config: Sha256([3; 32]),
         program: Sha256([4; 32]),
+        log: Arc::new(NoLog),
         image: Some("image".to_owned()),
         gpu: None,
         collateral: None,

@@ -197,7 +197,10 @@ impl Keeper {
             keys: [
                 BoundKey::of(KeyUse::Seal, &seal_key.public()),
                 BoundKey::of(KeyUse::Log, &log_key.public()),
-            ],
+            ]
+            .into_iter()
+            .chain(log.anchor_key())
+            .collect(),
             config: Sha256::of(config.as_bytes()),
             program: program().map_err(|e| format!("the daemon's own program: {e}"))?,
             log: Arc::clone(log) as Arc<_>,

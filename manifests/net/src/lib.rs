@@ -3,6 +3,7 @@
 pub mod cosigner;
 pub mod http;
 pub mod register;
+pub mod rekor;
 pub mod remote;
 mod request;
 pub mod server;

@@ -60,18 +60,32 @@ pub enum KeyUse {
     Seal,
     /// Checkpoints of the transparency log.
     Log,
+    /// What is sent to a public log: the texts of those checkpoints, once more (FORMAT.md 9).
+    Anchor,
 }
 
 impl KeyUse {
-    const fn as_str(self) -> &'static str {
+    const ALL: [Self; 3] = [Self::Seal, Self::Log, Self::Anchor];
+
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Seal => "seal",
             Self::Log => "log",
+            Self::Anchor => "anchor",
+        }
+    }
+
+    /// What a key of this use is, as it is written: each use has one algorithm. Public logs take no Ed25519 where they are given digests.
+    pub const fn algorithm(self) -> &'static str {
+        match self {
+            Self::Seal | Self::Log => "Ed25519",
+            Self::Anchor => "ECDSA-P256",
         }
     }
 }
 
-/// One key by the SHA-256 of its SubjectPublicKeyInfo. Ed25519, as all keys of instances are.
+/// One key by the SHA-256 of its SubjectPublicKeyInfo. Its use says of what algorithm it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BoundKey {
     /// What it may sign.
@@ -81,7 +95,7 @@ pub struct BoundKey {
 }
 
 impl BoundKey {
-    /// Names an Ed25519 public key.
+    /// Names an Ed25519 public key, which no key of the use `Anchor` is: that one says its digest itself.
     pub fn of(purpose: KeyUse, public: &[u8; 32]) -> Self {
         Self {
             purpose,
@@ -165,7 +179,7 @@ impl Binding {
         for key in &self.keys {
             w.array(3);
             w.text(key.purpose.as_str());
-            w.text("Ed25519");
+            w.text(key.purpose.algorithm());
             w.bytes(&key.spki.0);
         }
         LogHead::write(self.log.as_ref(), &mut w);
@@ -329,13 +343,15 @@ fn keys(r: &mut Reader<'_>) -> Result<Vec<BoundKey>, BindingError> {
     let mut keys: Vec<BoundKey> = Vec::with_capacity(count);
     for _ in 0..count {
         r.array_of(3)?;
-        let purpose = match r.text()? {
-            "seal" => KeyUse::Seal,
-            "log" => KeyUse::Log,
-            _ => return Err(r.error("an unknown use of a key").into()),
-        };
-        if r.text()? != "Ed25519" {
-            return Err(r.error("a key of an unknown algorithm").into());
+        let word = r.text()?;
+        let purpose = KeyUse::ALL
+            .into_iter()
+            .find(|p| p.as_str() == word)
+            .ok_or_else(|| r.error("an unknown use of a key"))?;
+        if r.text()? != purpose.algorithm() {
+            return Err(r
+                .error("a key of another algorithm than its use has")
+                .into());
         }
         let key = BoundKey {
             purpose,
@@ -424,6 +440,28 @@ pub(crate) mod tests {
         assert!(Binding::decode(&b.encode()).is_err());
         b.keys.clear();
         assert!(Binding::decode(&b.encode()).is_err());
+    }
+
+    #[test]
+    fn a_key_of_another_algorithm_than_its_use_has_is_refused() {
+        let mut b = binding();
+        b.keys.push(BoundKey {
+            purpose: KeyUse::Anchor,
+            spki: Sha256([6; 32]),
+        });
+        let bytes = b.encode();
+        assert_eq!(Binding::decode(&bytes), Ok(b));
+        let swapped = |from: &[u8], to: &[u8]| {
+            let at = bytes.windows(from.len()).rposition(|w| w == from).unwrap();
+            [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+        };
+        for bad in [
+            swapped(b"\x66anchor\x6aECDSA-P256", b"\x66anchor\x67Ed25519"),
+            swapped(b"\x63log\x67Ed25519", b"\x63log\x6aECDSA-P256"),
+            swapped(b"\x66anchor", b"\x66Anchor"),
+        ] {
+            assert!(Binding::decode(&bad).is_err());
+        }
     }
 
     #[test]
