@@ -29,7 +29,11 @@ fn size(mount: &Mount) -> u64 {
 /// The log is whole, by our own audit.
 fn audit(lab: &Lab) -> Answer {
     let dir = log_dir(lab);
-    ctl::ctl(Path::new("/"), &["log", "check", dir.to_str().unwrap(), "--key", &vkey(lab)]).expect(0)
+    ctl::ctl(
+        Path::new("/"),
+        &["log", "check", dir.to_str().unwrap(), "--key", &vkey(lab)],
+    )
+    .expect(0)
 }
 
 fn transparency(v: &Value) -> &str {
@@ -58,7 +62,14 @@ fn leaves_of(lab: &Lab, manifest: &[u8]) -> usize {
 fn manifests(lab: &Lab) -> Vec<Vec<u8>> {
     let found = files::find(&lab.behind(".atlas/store/manifests/sha256"), ".c2pa");
     let hex = |p: &PathBuf| {
-        let dir = p.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        let dir = p
+            .parent()
+            .unwrap()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         dir + p.file_stem().unwrap().to_str().unwrap()
     };
     let bytes = |h: String| {
@@ -88,8 +99,16 @@ impl Server {
 
     /// `http://127.0.0.1:PORT`.
     fn url(&self) -> String {
-        let at = self.said.find("http://").unwrap_or_else(|| panic!("{}", self.said));
-        self.said[at..].split_whitespace().next().unwrap().trim_end_matches('/').to_owned()
+        let at = self
+            .said
+            .find("http://")
+            .unwrap_or_else(|| panic!("{}", self.said));
+        self.said[at..]
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .trim_end_matches('/')
+            .to_owned()
     }
 }
 
@@ -181,9 +200,14 @@ fn a_state_that_was_restored_from_a_copy_is_not_written_on() {
     fs::remove_dir_all(lab.behind(".atlas")).unwrap();
     files::copy_tree(&copy, &lab.behind(".atlas"));
     let refused = lab.mount_refused(&Options::new(Io::Passthrough)).expect(1);
-    assert!(refused.stderr.contains("older than what was signed before"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("older than what was signed before"),
+        "{}",
+        refused.stderr
+    );
     // What was sealed before is still verified.
-    lab.ctl(&["verify", lab.source().join("one").to_str().unwrap()]).expect(0);
+    lab.ctl(&["verify", lab.source().join("one").to_str().unwrap()])
+        .expect(0);
 }
 
 /// A witness cosigns while a mount works; and when the whole machine was restored, it alone knows better.
@@ -196,14 +220,24 @@ fn a_witness_cosigns_and_stops_a_daemon_on_a_restored_disk() {
     mount.unmount();
     let heads = lab.scratch().join("witness");
     let witness = Server::start(&[
-        "log", "witness", "--state", heads.to_str().unwrap(), "--name", "witness.test", "--log", &vkey(&lab),
-        "--listen", "127.0.0.1:0",
+        "log",
+        "witness",
+        "--state",
+        heads.to_str().unwrap(),
+        "--name",
+        "witness.test",
+        "--log",
+        &vkey(&lab),
+        "--listen",
+        "127.0.0.1:0",
     ]);
     let key = fs::read_to_string(heads.join("witness.vkey")).unwrap();
     let policy = lab.scratch().join("witnesses");
     let text = format!("witness w {} {}\nquorum w\n", key.trim(), witness.url());
     fs::write(&policy, text).unwrap();
-    let options = Options::new(Io::Passthrough).flag("--witnesses").flag(policy.to_str().unwrap());
+    let options = Options::new(Io::Passthrough)
+        .flag("--witnesses")
+        .flag(policy.to_str().unwrap());
 
     // The machine as it was before the witness was first asked.
     let (state, authority) = (lab.scratch().join("state"), lab.scratch().join("keys"));
@@ -218,8 +252,24 @@ fn a_witness_cosigns_and_stops_a_daemon_on_a_restored_disk() {
         (seen == status["log"]["size"].as_u64()).then_some(())
     });
     let demand = lab.scratch().join("policy.toml");
-    fs::write(&demand, format!("[log]\nrequire = true\nwitnesses = \"\"\"\n{}\"\"\"\n", fs::read_to_string(&policy).unwrap())).unwrap();
-    let v = mount.ctl(&["verify", "two", "--json", "--policy", demand.to_str().unwrap()]).expect(0).json();
+    fs::write(
+        &demand,
+        format!(
+            "[log]\nrequire = true\nwitnesses = \"\"\"\n{}\"\"\"\n",
+            fs::read_to_string(&policy).unwrap()
+        ),
+    )
+    .unwrap();
+    let v = mount
+        .ctl(&[
+            "verify",
+            "two",
+            "--json",
+            "--policy",
+            demand.to_str().unwrap(),
+        ])
+        .expect(0)
+        .json();
     assert_eq!(transparency(&v), "affirming", "{v}");
     mount.unmount();
 
@@ -228,7 +278,11 @@ fn a_witness_cosigns_and_stops_a_daemon_on_a_restored_disk() {
     fs::remove_dir_all(lab.authority()).unwrap();
     files::copy_tree(&authority, &lab.authority());
     let refused = lab.mount_refused(&options).expect(1);
-    assert!(refused.stderr.contains("the witness w has"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("the witness w has"),
+        "{}",
+        refused.stderr
+    );
 }
 
 /// What is revoked does not verify any more, with the reason; what was logged before its instance was revoked still does.
@@ -239,7 +293,9 @@ fn what_is_revoked_in_the_log_is_refused() {
     mount.sh("echo good > good; echo bad > bad").ok();
     mount.sync();
     mount.verify("bad", 0);
-    mount.ctl(&["log", "revoke", "bad", "--reason", "wrong"]).expect(0);
+    mount
+        .ctl(&["log", "revoke", "bad", "--reason", "wrong"])
+        .expect(0);
     let v = mount.verify("bad", 6);
     assert_eq!(transparency(&v), "contraindicated", "{v}");
     assert_eq!(transparency(&mount.verify("good", 0)), "affirming");
@@ -256,13 +312,22 @@ fn a_bundle_proves_its_place_in_the_log_offline() {
     mount.sh("cat a > b; echo more >> b").ok();
     mount.sync();
     let (bundle, file) = (lab.scratch().join("b.atlas"), lab.scratch().join("b"));
-    mount.ctl(&["export", "b", "--bundle", bundle.to_str().unwrap()]).expect(0);
+    mount
+        .ctl(&["export", "b", "--bundle", bundle.to_str().unwrap()])
+        .expect(0);
     fs::copy(mount.path("b"), &file).unwrap();
     mount.unmount();
     fs::remove_dir_all(lab.behind(".atlas")).unwrap();
-    let v = ctl::ctl(Path::new("/"), &[
-        "verify", file.to_str().unwrap(), "--manifest", bundle.to_str().unwrap(), "--json",
-    ]);
+    let v = ctl::ctl(
+        Path::new("/"),
+        &[
+            "verify",
+            file.to_str().unwrap(),
+            "--manifest",
+            bundle.to_str().unwrap(),
+            "--json",
+        ],
+    );
     let v = v.expect(0).json();
     assert_eq!(transparency(&v), "affirming", "{v}");
 }
@@ -272,14 +337,35 @@ fn a_bundle_proves_its_place_in_the_log_offline() {
 fn a_log_that_is_served_is_checked_like_one_on_disk() {
     let lab = Lab::new();
     let mount = lab.mount(Options::new(Io::Passthrough));
-    mount.sh("for i in $(seq 1 40); do echo $i > f$i; done").ok();
+    mount
+        .sh("for i in $(seq 1 40); do echo $i > f$i; done")
+        .ok();
     mount.sync();
     let dir = log_dir(&lab);
-    let server = Server::start(&["log", "serve", dir.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let server = Server::start(&[
+        "log",
+        "serve",
+        dir.to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+    ]);
     let key = vkey(&lab);
-    ctl::ctl(Path::new("/"), &["log", "check", &server.url(), "--key", &key]).expect(0);
+    ctl::ctl(
+        Path::new("/"),
+        &["log", "check", &server.url(), "--key", &key],
+    )
+    .expect(0);
     let heads = lab.scratch().join("heads");
-    let watch = ["log", "watch", &server.url(), "--heads", heads.to_str().unwrap(), "--key", &key, "--once"];
+    let watch = [
+        "log",
+        "watch",
+        &server.url(),
+        "--heads",
+        heads.to_str().unwrap(),
+        "--key",
+        &key,
+        "--once",
+    ];
     ctl::ctl(Path::new("/"), &watch).expect(0);
     mount.sh("echo more > more").ok();
     mount.sync();

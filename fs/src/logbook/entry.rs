@@ -87,7 +87,7 @@ impl Entry {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn save(path: &Path, waiting: &[Entry]) -> io::Result<()> {
+pub(super) fn save(path: &Path, waiting: &[Entry]) -> io::Result<()> {
     if waiting.is_empty() {
         return match std::fs::remove_file(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
@@ -102,7 +102,7 @@ pub fn save(path: &Path, waiting: &[Entry]) -> io::Result<()> {
 ///
 /// # Errors
 /// When the file is there and cannot be read.
-pub fn load(path: &Path) -> io::Result<Vec<Entry>> {
+pub(super) fn load(path: &Path) -> io::Result<Vec<Entry>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -43,10 +43,7 @@ pub(super) fn origin(ground: &Ground<'_>, settings: &Settings) -> Result<String,
 }
 
 /// Where the newest checkpoint stands.
-pub(super) fn register(
-    dir: &Path,
-    settings: &Settings,
-) -> Result<Box<dyn Register>, String> {
+pub(super) fn register(dir: &Path, settings: &Settings) -> Result<Box<dyn Register>, String> {
     match &settings.register {
         None => {
             let register = posix::Posix::open(&dir.join("register"));

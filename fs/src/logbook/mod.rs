@@ -23,7 +23,8 @@ use std::time::Instant;
 
 use atlas_manifests::authority::{Authority, InstanceKey};
 use atlas_manifests::digest::Sha256;
-use atlas_manifests::evidence::{BoundKey, LogHead, spki_digest};
+use atlas_manifests::evidence::binding::spki_digest;
+use atlas_manifests::evidence::{BoundKey, LogHead};
 use atlas_manifests::id::{InstanceId, NodeId, RunId, VersionId};
 use atlas_manifests::log::append::{AppendError, LogWriter};
 use atlas_manifests::log::find::Finder;
@@ -232,13 +233,11 @@ impl Logbook {
     ///
     /// # Errors
     /// When it cannot be logged, in one line.
-    pub fn revoke(&self, what: Revoked, reason: Reason) -> Result<LogHead, String> {
-        self.settle(
-            &mut lock(&self.inner),
-            Some(Leaf::Revocation { what, reason }),
-        )?;
+    pub fn revoke(&self, what: Revoked, reason: Reason) -> Result<(), String> {
+        let leaf = Leaf::Revocation { what, reason };
+        let done = self.settle(&mut lock(&self.inner), Some(leaf));
         self.bell.notify_all();
-        Ok(self.head())
+        done
     }
 
     /// A run is over: what it had as inputs is not asked for again.

@@ -8,7 +8,7 @@ use atlas_manifests::evidence::BoundKey;
 use atlas_manifests::log::anchor::{AnchorKey, shelf};
 use atlas_manifests::log::checkpoint::Checkpoint;
 use atlas_manifests::log::note::VerifierKey;
-use atlas_net::rekor::anchorer::{Anchorer, Settings};
+use atlas_net::rekor::{Anchorer, Settings};
 
 use super::lock;
 use super::settings::Public;

@@ -113,11 +113,7 @@ impl Logbook {
     }
 
     /// How long there is nothing to do.
-    fn patience(
-        &self,
-        inner: &Inner,
-        newest: &Checkpoint,
-    ) -> Duration {
+    fn patience(&self, inner: &Inner, newest: &Checkpoint) -> Duration {
         let now = Instant::now();
         let mut sleep = self.circulation.patience(newest, now).unwrap_or(IDLE);
         if !inner.waiting.is_empty() || inner.flying.is_some() || inner.owes_anchor {

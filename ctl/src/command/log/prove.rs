@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use atlas_manifests::digest::Sha256;
-use atlas_manifests::log::leaf::Leaf;
 use atlas_manifests::log::find::{Finder, Found};
+use atlas_manifests::log::leaf::Leaf;
 use atlas_manifests::log::proof::Proof;
 use atlas_manifests::log::reader::LogReader;
 use atlas_manifests::merkle::leaf_hash;
