@@ -53,7 +53,9 @@ pub enum AppendError {
     #[error("not logged: {0}")]
     Refused(&'static str),
     /// They could not be made durable: nothing was done, and it may be tried again.
-    #[error("not logged, and nothing changed: {what}: {why}; make room or mend the disk, then try again")]
+    #[error(
+        "not logged, and nothing changed: {what}: {why}; make room or mend the disk, then try again"
+    )]
     Disk {
         /// Which step.
         what: &'static str,
@@ -64,13 +66,17 @@ pub enum AppendError {
     #[error("not logged yet: {0}; it is tried again")]
     Pending(#[source] PendingError),
     /// Somebody else wrote this log. This writer signs nothing any more.
-    #[error("{register} holds another checkpoint than this log's: another writer took it; end one of the two, and find out which was first")]
+    #[error(
+        "{register} holds another checkpoint than this log's: another writer took it; end one of the two, and find out which was first"
+    )]
     Lost {
         /// Which register.
         register: String,
     },
     /// After an error of the disk or a lost register.
-    #[error("this log is closed after an error: {0}; start again, so that it is read anew from the disk")]
+    #[error(
+        "this log is closed after an error: {0}; start again, so that it is read anew from the disk"
+    )]
     Closed(String),
 }
 
@@ -179,7 +185,9 @@ impl LogWriter {
             return Err(AppendError::Refused("a leaf is too long"));
         }
         if leaves.iter().map(|leaf| leaf.len() + 2).sum::<usize>() > MAX_BODY - 64 {
-            return Err(AppendError::Refused("a batch is too large: give it in parts"));
+            return Err(AppendError::Refused(
+                "a batch is too large: give it in parts",
+            ));
         }
         let (first, mut tree, mut files) = (self.tree.size(), self.tree.clone(), Vec::new());
         tree.grow(leaves, &mut files)
@@ -247,9 +255,7 @@ impl LogWriter {
         }
         if let Stage::Registered(checkpoint) = &pending.stage {
             self.write(&pending.files, checkpoint)
-                .map_err(|(what, why)| {
-                    AppendError::Pending(PendingError::Disk { what, why })
-                })?;
+                .map_err(|(what, why)| AppendError::Pending(PendingError::Disk { what, why }))?;
             self.published = Some(checkpoint.clone());
         }
         Ok(())
@@ -306,7 +312,11 @@ impl LogWriter {
         }
     }
 
-    fn write(&mut self, files: &[Made], checkpoint: &Checkpoint) -> Result<(), (String, io::Error)> {
+    fn write(
+        &mut self,
+        files: &[Made],
+        checkpoint: &Checkpoint,
+    ) -> Result<(), (String, io::Error)> {
         for (name, bytes) in files {
             let put = self.step(Step::File);
             put.and_then(|()| self.files.put(name, bytes))
@@ -318,7 +328,8 @@ impl LogWriter {
 
     pub(super) fn publish(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
         self.step(Step::Publish)?;
-        self.files.put(&Resource::Checkpoint, &checkpoint.encode())?;
+        self.files
+            .put(&Resource::Checkpoint, &checkpoint.encode())?;
         self.step(Step::Published)
     }
 
@@ -326,14 +337,19 @@ impl LogWriter {
     ///
     /// # Errors
     /// When another head is published by now (`Refused`), or it cannot be written (`Disk`).
-    pub fn replace_checkpoint(&mut self, cosigned: &Checkpoint) -> Result<&Checkpoint, AppendError> {
+    pub fn replace_checkpoint(
+        &mut self,
+        cosigned: &Checkpoint,
+    ) -> Result<&Checkpoint, AppendError> {
         if let Some(why) = &self.closed {
             return Err(AppendError::Closed(why.clone()));
         }
         let published = self.published.as_ref();
         let same = published.filter(|p| p.note.text == cosigned.note.text);
         let Some(mut merged) = same.cloned() else {
-            return Err(AppendError::Refused("another checkpoint is published by now"));
+            return Err(AppendError::Refused(
+                "another checkpoint is published by now",
+            ));
         };
         for line in &cosigned.note.signatures {
             merged.note.add(line.clone());
@@ -407,7 +423,11 @@ impl LogWriter {
     }
 
     #[cfg(not(test))]
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests stop here")]
+    #[allow(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "tests stop here"
+    )]
     fn step(&mut self, _: Step) -> io::Result<()> {
         Ok(())
     }
@@ -425,3 +445,7 @@ pub(super) fn unsigned(origin: &str, head: SetHead) -> Result<Checkpoint, NoteEr
         head,
     })
 }
+
+#[cfg(test)]
+#[path = "append_tests.rs"]
+mod tests;

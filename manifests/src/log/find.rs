@@ -71,9 +71,11 @@ impl<'a, S: Source> Finder<'a, S> {
     /// # Errors
     /// When the log cannot be read.
     pub fn manifest(&self, digest: &Sha256) -> Result<Option<Found>, LogError> {
-        self.first(lookup::of_digest(digest), Kind::Manifest, |leaf| {
-            matches!(leaf, Leaf::Manifest { manifest, .. } if manifest == digest)
-        })
+        self.first(
+            lookup::of_digest(digest),
+            Kind::Manifest,
+            |leaf| matches!(leaf, Leaf::Manifest { manifest, .. } if manifest == digest),
+        )
     }
 
     /// The first leaf of a run's inputs as a manifest names them.
@@ -96,9 +98,11 @@ impl<'a, S: Source> Finder<'a, S> {
             Revoked::Manifest(digest) => lookup::of_digest(&digest),
             Revoked::Instance(id) => lookup::of_instance(&id),
         };
-        let found = self.first(key, Kind::Revocation, |leaf| {
-            matches!(leaf, Leaf::Revocation { what, .. } if *what == wanted)
-        })?;
+        let found = self.first(
+            key,
+            Kind::Revocation,
+            |leaf| matches!(leaf, Leaf::Revocation { what, .. } if *what == wanted),
+        )?;
         Ok(found.and_then(|found| match found.leaf {
             Leaf::Revocation { reason, .. } => Some((found.index, reason)),
             _ => None,

@@ -162,6 +162,7 @@ impl Files {
         for name in &names {
             File::open(self.dir.join(name))?.sync_all()?;
         }
-        dirs.iter().try_for_each(|dir| sync_dir(&self.dir.join(dir)))
+        dirs.iter()
+            .try_for_each(|dir| sync_dir(&self.dir.join(dir)))
     }
 }

@@ -118,7 +118,10 @@ pub(super) fn read(dir: &Path, span: u64, root: &Sha256, key: [u8; 8]) -> Option
         .ok()
         .filter(|n| *n == HEADER)?;
     let (said, sum) = header.split_at(HEADER - 32);
-    if blake3::hash(said).as_bytes() != sum || said.get(..16)? != MAGIC || said.get(16..48)? != root.0 {
+    if blake3::hash(said).as_bytes() != sum
+        || said.get(..16)? != MAGIC
+        || said.get(16..48)? != root.0
+    {
         return None;
     }
     let buckets = said.get(48..)?;
@@ -136,7 +139,12 @@ pub(super) fn read(dir: &Path, span: u64, root: &Sha256, key: [u8; 8]) -> Option
     if check(&bytes) != sum {
         return None;
     }
-    bytes.as_chunks::<ENTRY>().0.iter().map(Entry::read).collect()
+    bytes
+        .as_chunks::<ENTRY>()
+        .0
+        .iter()
+        .map(Entry::read)
+        .collect()
 }
 
 fn check(bucket: &[u8]) -> [u8; 8] {

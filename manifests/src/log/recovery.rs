@@ -37,7 +37,9 @@ pub enum OpenError {
     #[error(transparent)]
     Register(#[from] RegisterError),
     /// The register has more than the disk.
-    #[error("the disk is older than the register: {register} has {held} leaves, the log {have}; was it restored from a copy? put the newest copy back, for nothing may be signed that forgets what was")]
+    #[error(
+        "the disk is older than the register: {register} has {held} leaves, the log {have}; was it restored from a copy? put the newest copy back, for nothing may be signed that forgets what was"
+    )]
     Behind {
         /// Which register.
         register: String,
@@ -47,7 +49,9 @@ pub enum OpenError {
         have: u64,
     },
     /// The disk has more than the register, and it was published.
-    #[error("the register is older than the log: {register} has {held} leaves, the log {have}; was the register restored from a copy? restore its newest value, which the log's `checkpoint` repeats")]
+    #[error(
+        "the register is older than the log: {register} has {held} leaves, the log {have}; was the register restored from a copy? restore its newest value, which the log's `checkpoint` repeats"
+    )]
     RegisterBehind {
         /// Which register.
         register: String,
@@ -57,7 +61,9 @@ pub enum OpenError {
         have: u64,
     },
     /// Register and disk are of different histories.
-    #[error("the log forked: {register} holds the head {held:?}, and the disk has {have:?} at that size; keep both, and find out who signed which")]
+    #[error(
+        "the log forked: {register} holds the head {held:?}, and the disk has {have:?} at that size; keep both, and find out who signed which"
+    )]
     Forked {
         /// Which register.
         register: String,
@@ -262,7 +268,10 @@ impl Held {
             why,
         };
         let found = Checkpoint::parse(&bytes).map_err(|e| foreign(e.to_string()))?;
-        let LogHead { origin: whose, head } = found.head;
+        let LogHead {
+            origin: whose,
+            head,
+        } = found.head;
         if whose != origin {
             return Err(foreign(format!("it is of {whose:?}")));
         }
@@ -296,7 +305,7 @@ fn replay(wal_dir: &Path, files: &Files) -> Result<Option<Replayed>, OpenError> 
     let mut before = None;
     // Behind by one: the tree before the last batch is wanted, and none but the last knows that it is.
     let mut last: Option<Frame> = None;
-    let mut apply = |tree: &mut Tree, frame: &Frame| {
+    let apply = |tree: &mut Tree, frame: &Frame| {
         if frame.first != tree.size() {
             return Err(damaged("a batch of the write-ahead log is missing"));
         }
@@ -389,3 +398,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> OpenError {
         why,
     }
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;

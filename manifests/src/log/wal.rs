@@ -308,9 +308,7 @@ fn checked(file: &mut impl Read, start: u64, at: u64, most: usize) -> io::Result
         return Ok(None);
     };
     let (length, sum) = prefix.split_at(4);
-    let length = length
-        .iter()
-        .fold(0_usize, |n, b| n << 8 | usize::from(*b));
+    let length = length.iter().fold(0_usize, |n, b| n << 8 | usize::from(*b));
     if length == 0 || length > most {
         return Ok(None);
     }
