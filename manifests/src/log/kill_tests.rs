@@ -80,6 +80,10 @@ fn what_was_acknowledged_before_a_kill_is_there_and_extends_all_that_was_seen() 
             seen.push(SetHead { size, root });
         }
         let log = open(dir.path());
+        if log.size() == 0 {
+            assert!(seen.is_empty());
+            continue;
+        }
         let reader = LogReader::open(Directory::new(dir.path())).unwrap();
         assert_eq!(reader.head().size, log.size());
         for head in &seen {

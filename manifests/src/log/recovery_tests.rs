@@ -247,7 +247,7 @@ fn a_log_without_its_write_ahead_log_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn a_damaged_write_ahead_log_is_an_error_or_changes_nothing(at: prop::sample::Index, bit in 0u8..8) {
         let (dir, register, mut log) = grown(&[3, 4]);
