@@ -24,6 +24,8 @@ pub mod tile;
 mod wal;
 
 #[cfg(test)]
+mod kill_tests;
+#[cfg(test)]
 mod stop;
 #[cfg(test)]
 pub(crate) mod testing;

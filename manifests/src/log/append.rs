@@ -445,3 +445,7 @@ pub(super) fn unsigned(origin: &str, head: SetHead) -> Result<Checkpoint, NoteEr
         head,
     })
 }
+
+#[cfg(test)]
+#[path = "append_tests.rs"]
+mod tests;

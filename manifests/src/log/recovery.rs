@@ -305,7 +305,7 @@ fn replay(wal_dir: &Path, files: &Files) -> Result<Option<Replayed>, OpenError> 
     let mut before = None;
     // Behind by one: the tree before the last batch is wanted, and none but the last knows that it is.
     let mut last: Option<Frame> = None;
-    let mut apply = |tree: &mut Tree, frame: &Frame| {
+    let apply = |tree: &mut Tree, frame: &Frame| {
         if frame.first != tree.size() {
             return Err(damaged("a batch of the write-ahead log is missing"));
         }
@@ -398,3 +398,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> OpenError {
         why,
     }
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;
