@@ -2,8 +2,10 @@
 
 #![allow(dead_code, reason = "each test uses its own part of it")]
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -12,8 +14,11 @@ use std::time::Duration;
 use atlas_manifests::bytes::base64;
 use atlas_manifests::digest::Sha256;
 use atlas_manifests::evidence::LogHead;
+use atlas_manifests::id::InstanceId;
 use atlas_manifests::log::checkpoint::Checkpoint;
+use atlas_manifests::log::leaf::Leaf;
 use atlas_manifests::log::note::{KeyKind, VerifierKey};
+use atlas_manifests::log::tile::{Bundle, Resource, encode_hashes};
 use atlas_manifests::merkle::{Subtrees, consistency, leaf_hash, node_hash, root};
 use atlas_manifests::statement::SetHead;
 use atlas_net::http::Http;
@@ -21,6 +26,9 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 /// The origin of the logs here.
 pub(crate) const ORIGIN: &str = "log.example/1";
+
+/// The one instance in them.
+pub(crate) const INSTANCE: InstanceId = InstanceId([1; 16]);
 
 /// A client that waits two seconds.
 pub(crate) fn http() -> Http {
@@ -34,7 +42,7 @@ pub(crate) fn key(name: &str, kind: KeyKind, seed: u8) -> (VerifierKey, Ed25519K
     (VerifierKey::new(name, kind, public).unwrap(), pair)
 }
 
-/// A log with the leaves 0, 1, 2, ..., of which those from `fork` on are others.
+/// A log in which an instance begins and then seals manifests, of which those from `fork` on are others.
 pub(crate) struct Log {
     pub(crate) key: VerifierKey,
     pair: Ed25519KeyPair,
@@ -46,9 +54,7 @@ impl Subtrees for Log {
 
     fn subtree(&self, level: u32, index: u64) -> Result<Sha256, String> {
         if level == 0 {
-            let other = u64::from(index >= self.fork);
-            let leaf = [index.to_be_bytes(), other.to_be_bytes()];
-            return Ok(leaf_hash(&leaf.concat()));
+            return Ok(leaf_hash(&self.leaf(index)));
         }
         let left = self.subtree(level - 1, index * 2)?;
         Ok(node_hash(&left, &self.subtree(level - 1, index * 2 + 1)?))
@@ -69,6 +75,68 @@ impl Log {
             fork,
             ..Self::new(ORIGIN, seed)
         }
+    }
+
+    /// The manifest of a leaf.
+    pub(crate) fn manifest(&self, index: u64) -> Sha256 {
+        let other = u64::from(index >= self.fork);
+        Sha256::of(&[index.to_be_bytes(), other.to_be_bytes()].concat())
+    }
+
+    pub(crate) fn leaf(&self, index: u64) -> Vec<u8> {
+        let leaf = if index == 0 {
+            Leaf::Instance {
+                instance: INSTANCE,
+                evidence: None,
+                seal_key: Sha256([1; 32]),
+                log_key: None,
+            }
+        } else {
+            Leaf::Manifest {
+                manifest: self.manifest(index),
+                instance: INSTANCE,
+            }
+        };
+        leaf.encode()
+    }
+
+    /// All files of the log at a size, over whatever is there.
+    pub(crate) fn write(&self, dir: &Path, size: u64) {
+        let put = |name: Resource, bytes: &[u8]| {
+            let path = dir.join(name.path());
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        let leaves: Vec<_> = (0..size).map(|n| self.leaf(n)).collect();
+        for (index, part) in (0..).zip(leaves.chunks(256)) {
+            let mut bundle = Bundle::default();
+            part.iter().for_each(|l| bundle.push(l).unwrap());
+            let width = part.len() as u16;
+            put(Resource::Entries { index, width }, bundle.bytes());
+        }
+        let mut hashes: Vec<_> = leaves.iter().map(|l| leaf_hash(l)).collect();
+        for level in 0.. {
+            for (index, part) in (0..).zip(hashes.chunks(256)) {
+                let width = part.len() as u16;
+                let name = Resource::Tile {
+                    level,
+                    index,
+                    width,
+                };
+                put(name, &encode_hashes(part));
+            }
+            hashes = hashes
+                .as_chunks::<256>()
+                .0
+                .iter()
+                .map(|h| over(h))
+                .collect();
+            if hashes.is_empty() {
+                break;
+            }
+        }
+        fs::write(dir.join("keys"), format!("{}\n", self.key)).unwrap();
+        put(Resource::Checkpoint, &self.checkpoint(size).encode());
     }
 
     pub(crate) fn head(&self, size: u64) -> SetHead {
@@ -98,6 +166,17 @@ impl Log {
     pub(crate) fn request(&self, old: u64, new: u64) -> String {
         let checkpoint = String::from_utf8(self.checkpoint(new).encode()).unwrap();
         request(old, &self.proof(old.min(new), new), &checkpoint)
+    }
+}
+
+/// The root over a power of two of hashes.
+fn over(hashes: &[Sha256]) -> Sha256 {
+    match hashes {
+        [one] => *one,
+        many => {
+            let (left, right) = many.split_at(many.len() / 2);
+            node_hash(&over(left), &over(right))
+        }
     }
 }
 
