@@ -17,7 +17,8 @@ use clap_complete::Shell;
 pub(crate) use attest::{AttestArgs, AttestVerb, AttestVerifyArgs, Nonce};
 pub(crate) use demand::{DraftArgs, PolicyVerb, ReferenceVerb, SignArgs};
 pub(crate) use log::{
-    LogCheckArgs, LogProveArgs, LogServeArgs, LogShowArgs, LogVerb, LogWatchArgs, LogWitnessArgs,
+    LogCheckArgs, LogProveArgs, LogRevokeArgs, LogServeArgs, LogShowArgs, LogVerb, LogWatchArgs,
+    LogWitnessArgs,
 };
 
 const STYLES: Styles = Styles::styled()

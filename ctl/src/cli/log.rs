@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use atlas_manifests::id::InstanceId;
+use atlas_manifests::log::leaf::Reason;
 use atlas_manifests::log::note::{KeyKind, VerifierKey};
 use clap::{Args, Subcommand, ValueHint};
 
@@ -37,6 +38,11 @@ Without --key and --policy the key is believed that the log named first.
 
 Exit codes: 6 when the log does not fit to what is remembered; 5 when its key did not sign; 1 when it cannot be read.")]
     Watch(LogWatchArgs),
+    /// Have a mount's daemon say in its log that a manifest, or all that an instance seals, is not to be believed any more
+    #[command(after_long_help = "\
+Nothing is taken out of the log. A revoked manifest is void. Of a revoked instance everything is void that is logged after the revocation, or not \
+at all. Only root and the daemon's own user may, and it cannot be taken back.")]
+    Revoke(LogRevokeArgs),
     /// Serve a log to others, read-only (C2SP tlog-tiles)
     #[command(after_long_help = "\
 Served are checkpoint, tiles, entries, keys and certificate.pem as they lie in the log's directory, and proof/HEX for a manifest's SHA-256. \
@@ -123,6 +129,24 @@ pub(crate) struct LogWatchArgs {
     /// Look once
     #[arg(long)]
     pub once: bool,
+}
+
+/// `atlasctl log revoke`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("revoked").required(true).args(["what", "instance"]))]
+pub(crate) struct LogRevokeArgs {
+    /// A file that was sealed, a content's digest, or a manifest's sha256:HEX
+    #[arg(value_name = "PATH|DIGEST", value_hint = ValueHint::AnyPath)]
+    pub what: Option<OsString>,
+    /// A life of a daemon that is over, as leaves and manifests name it
+    #[arg(long, value_name = "ID")]
+    pub instance: Option<InstanceId>,
+    /// Why
+    #[arg(long, value_name = "REASON", value_parser = Reason::ALL.map(Reason::as_str))]
+    pub reason: String,
+    /// The mount whose daemon says it, when it is not the file's
+    #[arg(long, value_name = "MOUNTPOINT", value_hint = ValueHint::DirPath)]
+    pub at: Option<PathBuf>,
 }
 
 /// `atlasctl log serve`.

@@ -3,6 +3,7 @@
 mod at;
 mod check;
 mod prove;
+mod revoke;
 mod serve;
 mod show;
 mod watch;
@@ -35,6 +36,7 @@ pub(crate) fn log(verb: &LogVerb, global: &Global, out: &mut Out) -> Result<Code
         LogVerb::Prove(args) => prove::prove(args, global, out),
         LogVerb::Check(args) => check::check(args, global, out),
         LogVerb::Watch(args) => watch::watch(args, global, out),
+        LogVerb::Revoke(args) => revoke::revoke(args, global, out),
         LogVerb::Serve(args) => serve::serve(args, global, out),
         LogVerb::Witness(args) => witness::witness(args, global, out),
     }

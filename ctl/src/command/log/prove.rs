@@ -102,7 +102,10 @@ pub(super) fn leaf(proof: &Proof, manifest: &Sha256) -> Option<Sha256> {
 }
 
 /// The manifest that is meant, and the path by which its node's log is found.
-fn manifest<'a>(what: &'a OsStr, global: &Global) -> Result<(Sha256, Option<&'a OsStr>), Failure> {
+pub(super) fn manifest<'a>(
+    what: &'a OsStr,
+    global: &Global,
+) -> Result<(Sha256, Option<&'a OsStr>), Failure> {
     let found = find::find(what, global);
     if let Ok(found) = &found
         && let Ok(rows) = found.versions(what)
