@@ -4,7 +4,7 @@
 //! synced as in the daemon. Logs are made where `TMPDIR` says: that disk is measured.
 #![allow(clippy::print_stdout, reason = "its output is its purpose")]
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::hint::black_box;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -205,8 +205,11 @@ fn resident() -> Result<u64> {
     Ok(number.context("no VmRSS")?.parse()?)
 }
 
-/// A register in a file, for one writer: what a swap costs at least, which is one synced write.
+/// A register in a file, for one writer: what a swap costs at least, which is one synced write in place.
 struct Synced(PathBuf);
+
+/// What a value takes in the file, so that no swap changes its length.
+const ROOM: usize = 4096;
 
 impl Synced {
     fn failed(&self, e: &std::io::Error) -> RegisterError {
@@ -217,12 +220,17 @@ impl Synced {
     }
 
     fn put(&self, new: &[u8]) -> std::io::Result<()> {
-        let tmp = self.0.with_extension("new");
-        let mut file = File::create(&tmp)?;
-        file.write_all(new)?;
-        file.sync_all()?;
-        fs::rename(&tmp, &self.0)?;
-        File::open(self.0.parent().unwrap_or(Path::new(".")))?.sync_all()
+        let mut value = (new.len() as u32).to_be_bytes().to_vec();
+        value.extend(new);
+        value.resize(ROOM, 0);
+        let open = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&self.0);
+        let mut file = open?;
+        file.write_all(&value)?;
+        file.sync_data()
     }
 }
 
@@ -233,7 +241,12 @@ impl Register for Synced {
 
     fn load(&self) -> Result<Option<Vec<u8>>, RegisterError> {
         match fs::read(&self.0) {
-            Ok(bytes) => Ok(Some(bytes)),
+            Ok(bytes) => {
+                let value = bytes
+                    .split_first_chunk()
+                    .and_then(|(length, rest)| rest.get(..u32::from_be_bytes(*length) as usize));
+                Ok(value.map(<[u8]>::to_vec))
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(self.failed(&e)),
         }

@@ -74,7 +74,7 @@ pub(crate) fn head(seed: &[u8], size: u64) -> LogHead {
 pub(crate) struct Files(std::path::PathBuf);
 
 impl Files {
-    pub(crate) fn new(dir: &std::path::Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         Self(dir.to_owned())
     }
 
@@ -126,7 +126,10 @@ pub(crate) enum Fault {
 
 /// A register in memory.
 #[derive(Clone, Default)]
-pub(crate) struct Memory(Arc<Mutex<(Option<Vec<u8>>, Option<Fault>)>>);
+pub(crate) struct Memory(Arc<Mutex<Held>>);
+
+/// Its value, and what it does next.
+type Held = (Option<Vec<u8>>, Option<Fault>);
 
 impl Memory {
     pub(crate) fn value(&self) -> Option<Vec<u8>> {

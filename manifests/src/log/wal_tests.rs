@@ -27,7 +27,7 @@ fn a_leaf_that_looks_like_a_batch_is_none() {
     // What a leaf could hold: the very frame that would follow, cut out of its place.
     let root = Sha256([7; 32]);
     let inner = wal.encode(0, &root, &[b"x".to_vec()]);
-    let outer = wal.encode(0, &root, &[inner.clone()]);
+    let outer = wal.encode(0, &root, std::slice::from_ref(&inner));
     wal.append(&outer).unwrap();
     // A frame of another place is not one here.
     wal.append(&inner).unwrap();
