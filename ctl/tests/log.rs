@@ -5,7 +5,6 @@ mod lab;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -441,28 +440,20 @@ fn a_witness_whose_disk_takes_no_more_cosigns_nothing() {
     let first = lab.witness();
     assert_eq!(post(&first.of("url"), &lab.log.request(0, 5)).0, 200);
     drop(first);
-    // No file may grow: as on a full disk.
-    let mut command = Command::new("sh");
-    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"";
-    let logs = lab.log.key.to_string();
-    command
-        .args(["-c", script, env!("CARGO_BIN_EXE_atlasctl")])
-        .args([
-            "log",
-            "witness",
-            "--state",
-            "w",
-            "--log",
-            &logs,
-            "--listen",
-            "127.0.0.1:0",
-        ])
-        .current_dir(lab.dir.path())
-        .process_group(0);
-    // Its public key is written at the start; the limit is for the heads.
-    let refused = command.output().unwrap();
+    // Told that a file may not grow it goes on, as on a full disk.
+    let with = |limit: &str| {
+        let mut command = Command::new("sh");
+        let script = format!("trap '' XFSZ; {limit} exec \"$0\" \"$@\"");
+        command
+            .args(["-c", &script, env!("CARGO_BIN_EXE_atlasctl")])
+            .args(["log", "witness", "--state", "w", "--listen", "127.0.0.1:0"])
+            .args(["--log", &lab.log.key.to_string()])
+            .current_dir(lab.dir.path());
+        command
+    };
+    let refused = with("ulimit -f 0;").output().unwrap();
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    let again = lab.witness();
+    let again = lab.serve(with(""));
     let origin = Sha256::of(ORIGIN.as_bytes()).hex();
     let shown = http()
         .get(&format!("{}/{origin}/checkpoint", again.of("url")), 1 << 16)
