@@ -138,6 +138,30 @@ pub fn root_of_inclusion(leaf: &Sha256, index: u64, size: u64, proof: &[Sha256])
     (last == 0).then_some(hash)
 }
 
+/// The root that the tree had before leaf `index` came: a proof of inclusion has the hashes of all that stands left of its leaf. `None` when
+/// no tree of that size has such a proof; whether the proof holds is for `root_of_inclusion` to say.
+pub fn root_before(index: u64, size: u64, proof: &[Sha256]) -> Option<Sha256> {
+    if index >= size {
+        return None;
+    }
+    let (mut at, mut last, mut before) = (index, size - 1, None);
+    for step in proof {
+        if last == 0 {
+            return None;
+        }
+        if at & 1 == 1 || at == last {
+            before = Some(before.map_or(*step, |right| node_hash(step, &right)));
+            while at & 1 == 0 && at != 0 {
+                at >>= 1;
+                last >>= 1;
+            }
+        }
+        at >>= 1;
+        last >>= 1;
+    }
+    (last == 0).then(|| before.unwrap_or_else(empty_root))
+}
+
 /// Whether `proof` shows that `new` extends `old` (RFC 9162 section 2.1.4.2).
 pub fn is_consistent(old: &SetHead, new: &SetHead, proof: &[Sha256]) -> bool {
     if old.size > new.size {

@@ -130,3 +130,18 @@ proptest! {
         prop_assert!(!is_consistent(&a, &b, &hashes));
     }
 }
+
+#[test]
+fn a_proof_of_inclusion_shows_the_tree_before_its_leaf() {
+    let tree = Plain::of(70);
+    for size in 1..=70 {
+        for index in 0..size {
+            let mut proof = inclusion(&tree, index, size).unwrap();
+            let before = root(&tree, index).unwrap();
+            assert_eq!(root_before(index, size, &proof), Some(before));
+            proof.push(before);
+            assert_eq!(root_before(index, size, &proof), None);
+            assert_eq!(root_before(size, size, &proof), None);
+        }
+    }
+}

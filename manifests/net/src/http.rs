@@ -13,8 +13,23 @@ const AGENT: &str = concat!("atlas/", env!("CARGO_PKG_VERSION"));
 pub struct HttpError {
     /// What was asked.
     pub url: String,
+    /// What kind of failure it is.
+    pub kind: Failure,
     /// Why, in words.
     pub why: String,
+}
+
+/// What kind of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// The address is none, or others have to be asked: it fails again until somebody changes that.
+    Address,
+    /// There was no whole answer in time.
+    Late,
+    /// Nobody was reached, or the connection broke.
+    Broken,
+    /// There was an answer, and it is not what was asked for.
+    Answer,
 }
 
 /// An answer, whatever its status.
@@ -24,6 +39,10 @@ pub struct Reply {
     pub status: u16,
     /// As it stands in the header.
     pub content_type: Option<String>,
+    /// `Retry-After`: when to ask again.
+    pub retry_after: Option<String>,
+    /// The place of an entry that Rekor has already.
+    pub log_index: Option<String>,
     /// All of it.
     pub body: Vec<u8>,
 }
@@ -88,6 +107,7 @@ fn checked(url: &str) -> Result<&str, HttpError> {
     }
     Err(HttpError {
         url: url.to_owned(),
+        kind: Failure::Address,
         why: "is no address: it begins with https:// or http://".to_owned(),
     })
 }
@@ -99,6 +119,14 @@ fn read(
 ) -> Result<Reply, HttpError> {
     let failed = |e: ureq::Error| HttpError {
         url: url.to_owned(),
+        kind: match e {
+            ureq::Error::BodyExceedsLimit(_)
+            | ureq::Error::LargeResponseHeader(..)
+            | ureq::Error::Protocol(_) => Failure::Answer,
+            ureq::Error::Timeout(_) => Failure::Late,
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::Address,
+            _ => Failure::Broken,
+        },
         why: match e {
             ureq::Error::BodyExceedsLimit(_) => format!("the answer is longer than {most} bytes"),
             ureq::Error::Timeout(_) => "no answer in time".to_owned(),
@@ -109,10 +137,12 @@ fn read(
     let status = answer.status().as_u16();
     let header = |name| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
     let content_type = header("content-type");
+    let (retry_after, log_index) = (header("retry-after"), header("x-log-index"));
     if (300..400).contains(&status) {
         let to = header("location").unwrap_or_default();
         return Err(HttpError {
             url: url.to_owned(),
+            kind: Failure::Address,
             why: format!("redirects to {to:?}: if that is right, name it instead"),
         });
     }
@@ -125,6 +155,8 @@ fn read(
     Ok(Reply {
         status,
         content_type,
+        retry_after,
+        log_index,
         body,
     })
 }

@@ -2,6 +2,7 @@
 
 pub mod cosigner;
 pub mod http;
+pub mod rekor;
 pub mod remote;
 mod request;
 pub mod server;

@@ -10,7 +10,7 @@ use atlas_manifests::log::cosignature::{Witnessed, witnessed};
 use atlas_manifests::log::note::{MAX_NOTE, Signature, Signed, VerifierKey};
 use atlas_manifests::log::quorum::KnownWitness;
 
-use crate::http::{Http, HttpError, Reply, join};
+use crate::http::{Failure, Http, HttpError, Reply, join};
 use crate::request::{Request, decimal};
 
 /// How far a witness' clock may be from ours.
@@ -142,6 +142,7 @@ impl Witness {
         let reply = http.get(&url, MAX_ANSWER)?;
         let wrong = |why: String| HttpError {
             url: url.clone(),
+            kind: Failure::Answer,
             why,
         };
         match reply.status {
