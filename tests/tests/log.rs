@@ -132,7 +132,7 @@ both! {
         let before = size(&mount);
         mount.sh("for i in $(seq 1 300); do cat in > out$i; echo $i >> out$i; done").ok();
         mount.sync();
-        assert!(size(&mount) >= before + 600, "{}", mount.status());
+        assert!(size(&mount) >= before + 300, "{}", mount.status());
         mount.await_state("out300", "logged");
         let v = mount.verify("out300", 0);
         assert_eq!(transparency(&v), "affirming", "{v}");
