@@ -5,7 +5,6 @@ pub mod checkpoint;
 pub mod cosignature;
 mod edge;
 pub mod leaf;
-pub mod lookup;
 pub mod memory;
 pub mod note;
 pub mod operator;
@@ -13,6 +12,7 @@ pub mod proof;
 pub mod quorum;
 pub mod reader;
 pub mod register;
+pub mod state;
 pub mod tile;
 
 #[cfg(test)]
