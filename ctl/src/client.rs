@@ -10,7 +10,7 @@ use atlas_manifests::bytes::{PathBytes, unbase64};
 use atlas_manifests::digest::{DigestPrefix, Digests, Sha256};
 use atlas_manifests::id::{NodeId, NodeRef, RunId};
 use atlas_manifests::layout::Layout;
-use atlas_manifests::log::logs::Logs;
+use atlas_manifests::log::state::Logs;
 use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
 use atlas_manifests::shelf::{Catalogue, Entry, Logged, Object, Shelf, ShelfError};
 use atlas_manifests::wire::{Ask, MAX_LINE, Reply, Request, Say, Status, VERSION};

@@ -10,7 +10,6 @@ mod edge;
 pub mod find;
 mod grow;
 pub mod leaf;
-pub mod logs;
 mod lookup;
 pub mod memory;
 pub mod note;
@@ -20,6 +19,7 @@ pub mod quorum;
 pub mod reader;
 pub mod recovery;
 pub mod register;
+pub mod state;
 pub mod tile;
 mod wal;
 

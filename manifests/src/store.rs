@@ -18,7 +18,7 @@ use crate::durable::{Written, make_dir_soon, publish};
 use crate::evidence::Evidence;
 use crate::id::NodeId;
 use crate::layout::Layout;
-use crate::log::logs::Logs;
+use crate::log::state::Logs;
 use crate::shelf::{Entry, Logged, Object, Shelf, ShelfError};
 use crate::statement::{Sealed, Statement};
 pub(crate) use place::limit;

@@ -7,9 +7,9 @@ use super::{BundleError, evidence};
 use crate::digest::Sha256;
 use crate::id::{InstanceId, NodeId};
 use crate::log::leaf::{Leaf, Revoked};
-use crate::log::logs::MAX_KEYS;
 use crate::log::operator::MAX_CERTIFICATE;
 use crate::log::proof::{MAX_FILE, Proof};
+use crate::log::state::MAX_KEYS;
 use crate::shelf::{Entry, Logged, Shelf};
 
 /// One entry of a bundle that is about a log.
