@@ -76,7 +76,9 @@ fn manifests(lab: &Lab) -> Vec<Vec<u8>> {
         let pair = |i: usize| u8::from_str_radix(&h[i..i + 2], 16).unwrap();
         (0..h.len()).step_by(2).map(pair).collect()
     };
-    found.iter().map(hex).map(bytes).collect()
+    // A name with a dot in front is what a crash left.
+    let whole = found.iter().map(hex).filter(|h| h.len() == 64);
+    whole.map(bytes).collect()
 }
 
 /// A server of ours that ends with the test.
@@ -149,8 +151,8 @@ both! {
         Answer::of(others).expect(0);
     }
 
-    /// Killed again and again in the middle of work: each manifest that is stored is in the log, once, and the log is one history.
-    fn crashes_leave_each_manifest_in_the_log_once(io) {
+    /// Killed again and again in the middle of work: each file is in the log, no manifest twice, and the log is one history.
+    fn crashes_keep_no_file_out_of_the_log_and_none_is_in_it_twice(io) {
         let lab = Lab::new();
         let mut heads: Vec<Vec<u8>> = Vec::new();
         for round in 0..5 {
@@ -166,9 +168,12 @@ both! {
         mount.sync();
         audit(&lab);
         for manifest in manifests(&lab) {
-            assert_eq!(leaves_of(&lab, &manifest), 1);
+            // One that a crash kept from being found is sealed again, and stands beside its successor in the store: no name leads to it.
+            assert!(leaves_of(&lab, &manifest) <= 1);
         }
-        mount.ctl(&["verify", "--recursive", "."]).expect(0);
+        let demand = lab.scratch().join("policy.toml");
+        fs::write(&demand, "[log]\nrequire = true\n").unwrap();
+        mount.ctl(&["verify", "--recursive", ".", "--policy", demand.to_str().unwrap()]).expect(0);
         if let Some(check) = std::env::var_os("ATLAS_TEST_TLOGCHECK") {
             for (i, head) in heads.iter().enumerate() {
                 let old = lab.scratch().join(format!("old{i}"));
@@ -360,7 +365,7 @@ fn a_log_that_is_served_is_checked_like_one_on_disk() {
         "log",
         "watch",
         &server.url(),
-        "--heads",
+        "--state",
         heads.to_str().unwrap(),
         "--key",
         &key,
