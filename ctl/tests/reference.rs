@@ -285,6 +285,7 @@ fn a_wrong_policy_is_refused_with_its_line_and_field() {
     home.put("vendor.pem", fs::read(home.path("ca.pem")).unwrap());
     home.put("simulator.pem", fs::read(home.path("ca.pem")).unwrap());
     home.put("image.json", home.draft());
+    home.put("witnesses.policy", "quorum none\n");
     home.refused(5, &["policy", "check", "p.toml"]);
     home.ok(&[
         "reference",
@@ -302,7 +303,7 @@ fn a_wrong_policy_is_refused_with_its_line_and_field() {
         "{text}"
     );
     let said = home.json(&["policy", "check", "p.toml"]);
-    assert_eq!(said["demands"].as_array().unwrap().len(), 9);
+    assert_eq!(said["demands"].as_array().unwrap().len(), 10);
 }
 
 #[test]

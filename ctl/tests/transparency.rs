@@ -157,6 +157,16 @@ impl World {
         self.dir.path().join(".local/state/atlas/heads")
     }
 
+    /// A bundle of the file, named by its content: no index knows its path.
+    fn export(&self) -> String {
+        let bundle = self.dir.path().join("b.atlas").display().to_string();
+        let content = Digests::of(b"weights").blake3.to_string();
+        let args = ["export", &content, "--bundle", &bundle];
+        let made = self.atlasctl(&args, &self.source);
+        assert!(made.status.success(), "{made:?}");
+        bundle
+    }
+
     fn more(&self) -> Leaf {
         self.leaf(Sha256([1; 32]))
     }
@@ -246,9 +256,7 @@ fn a_home_that_cannot_be_written_is_a_warning() {
 fn a_bundle_is_verified_with_its_log_where_nothing_else_is() {
     let w = World::new();
     w.publish(&[w.more()]);
-    let bundle = w.dir.path().join("b.atlas").display().to_string();
-    let made = w.atlasctl(&["export", "model.pt", "--bundle", &bundle], &w.source);
-    assert!(made.status.success(), "{made:?}");
+    let bundle = w.export();
     let policy = w.write("policy.toml", "[log]\nrequire = true\n");
     let model = w.write("copy.pt", "weights");
     fs::remove_dir_all(w.source.join(".atlas")).unwrap();
@@ -264,9 +272,7 @@ fn a_bundle_is_verified_with_its_log_where_nothing_else_is() {
 fn an_older_bundle_than_what_was_seen_passes_and_says_so() {
     let w = World::new();
     w.publish(&[w.more()]);
-    let bundle = w.dir.path().join("b.atlas").display().to_string();
-    let made = w.atlasctl(&["export", "model.pt", "--bundle", &bundle], &w.source);
-    assert!(made.status.success(), "{made:?}");
+    let bundle = w.export();
     w.publish(&[w.more(), w.more()]);
     assert_eq!(w.verdict(&["model.pt"]).0, 0);
     let (code, file) = w.verdict(&["--manifest", &bundle, "model.pt"]);
