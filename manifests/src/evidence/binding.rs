@@ -445,21 +445,16 @@ pub(crate) mod tests {
     #[test]
     fn a_key_of_another_algorithm_than_its_use_has_is_refused() {
         let mut b = binding();
-        b.keys.push(BoundKey {
-            purpose: KeyUse::Anchor,
-            spki: Sha256([6; 32]),
-        });
+        b.keys.push(BoundKey::of(KeyUse::Anchor, &[6; 32]));
         let bytes = b.encode();
         assert_eq!(Binding::decode(&bytes), Ok(b));
-        let swapped = |from: &[u8], to: &[u8]| {
-            let at = bytes.windows(from.len()).rposition(|w| w == from).unwrap();
-            [&bytes[..at], to, &bytes[at + from.len()..]].concat()
-        };
-        for bad in [
-            swapped(b"\x66anchor\x6aECDSA-P256", b"\x66anchor\x67Ed25519"),
-            swapped(b"\x63log\x67Ed25519", b"\x63log\x6aECDSA-P256"),
-            swapped(b"\x66anchor", b"\x66Anchor"),
+        for (from, to) in [
+            (&b"\x6aECDSA-P256"[..], &b"\x67Ed25519"[..]),
+            (b"\x63log\x67Ed25519", b"\x63log\x6aECDSA-P256"),
+            (b"\x66anchor", b"\x66Anchor"),
         ] {
+            let at = bytes.windows(from.len()).rposition(|w| w == from).unwrap();
+            let bad = [&bytes[..at], to, &bytes[at + from.len()..]].concat();
             assert!(Binding::decode(&bad).is_err());
         }
     }

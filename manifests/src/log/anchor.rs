@@ -11,10 +11,8 @@ pub mod shelf;
 
 pub use answer::Answer;
 pub use entry::AnchorRequest;
-pub use key::{AnchorKey, AnchorPublic};
+pub use key::{AnchorKey, AnchorPublic, public_log_key};
 pub use record::{Anchored, Expected, PublicAnchor};
-
-use super::note::NoteError;
 
 /// Why something is no anchor, or proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,17 +73,6 @@ impl AnchorError {
         let why = why.into();
         Self::Malformed { what, why }
     }
-}
-
-/// Reads the key of a public log: a verifier key as C2SP writes it, or the log's name and an Ed25519 key as PEM (`PUBLIC KEY`).
-///
-/// # Errors
-/// When it is neither, or of another kind.
-pub fn public_log_key(
-    name: Option<&str>,
-    text: &str,
-) -> Result<super::note::VerifierKey, NoteError> {
-    key::public_log_key(name, text)
 }
 
 #[cfg(test)]

@@ -126,7 +126,11 @@ impl std::fmt::Debug for AnchorKey {
     }
 }
 
-pub(super) fn public_log_key(name: Option<&str>, text: &str) -> Result<VerifierKey, NoteError> {
+/// Reads the key of a public log: a verifier key as C2SP writes it, or the log's name and an Ed25519 key as PEM (`PUBLIC KEY`).
+///
+/// # Errors
+/// When it is neither, or of another kind.
+pub fn public_log_key(name: Option<&str>, text: &str) -> Result<VerifierKey, NoteError> {
     let text = text.trim();
     let Some(name) = name else {
         let key: VerifierKey = text.parse()?;

@@ -4,7 +4,7 @@
 use super::AnchorError;
 use super::entry::AnchorRequest;
 use super::key::{AnchorPublic, MAX_SIGNATURE};
-use crate::cbor::{Reader, Writer};
+use crate::cbor::{CborError, Reader, Writer};
 use crate::digest::Sha256;
 use crate::evidence::LogHead;
 use crate::log::checkpoint::Checkpoint;
@@ -149,7 +149,10 @@ impl PublicAnchor {
     }
 }
 
-fn parts(extra: &[u8]) -> Result<(&[u8], &[u8], &[u8]), crate::cbor::CborError> {
+/// Our checkpoint, the signature, the key.
+type Parts<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+fn parts(extra: &[u8]) -> Result<Parts<'_>, CborError> {
     let mut r = Reader::new(extra);
     r.array_of(4)?;
     if r.text()? != FORMAT {
