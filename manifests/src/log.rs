@@ -6,13 +6,13 @@ pub mod checkpoint;
 pub mod cosignature;
 mod edge;
 pub mod leaf;
-pub mod lookup;
 pub mod memory;
 pub mod note;
 pub mod proof;
 pub mod quorum;
 pub mod reader;
 pub mod register;
+pub mod scan;
 pub mod tile;
 
 #[cfg(test)]

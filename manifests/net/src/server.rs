@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use atlas_manifests::digest::Sha256;
 use atlas_manifests::given::{self, GivenError};
-use atlas_manifests::log::lookup;
 use atlas_manifests::log::reader::{Directory, LogError, LogReader, Source as _};
+use atlas_manifests::log::scan;
 use atlas_manifests::log::tile::Resource;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -140,7 +140,7 @@ impl Shown {
             Err(LogError::Empty(_)) => return Ok(nothing()),
             log => log?,
         };
-        let Some(found) = lookup::manifest(&log, manifest)? else {
+        let Some(found) = scan::manifest(&log, manifest)? else {
             return Ok(Told::text(StatusCode::NOT_FOUND, "it is not in this log\n"));
         };
         let mut proof = log.proof(found.index)?;

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use atlas_manifests::digest::Sha256;
 use atlas_manifests::log::leaf::Leaf;
-use atlas_manifests::log::lookup;
 use atlas_manifests::log::proof::Proof;
 use atlas_manifests::log::reader::LogReader;
+use atlas_manifests::log::scan;
 use atlas_manifests::merkle::leaf_hash;
 use serde::Serialize;
 
@@ -48,8 +48,8 @@ pub(super) fn prove(args: &LogProveArgs, global: &Global, out: &mut Out) -> Resu
         }
         at => {
             let log = LogReader::open(at).map_err(|e| failed(&name, &e))?;
-            let found = lookup::manifest(&log, &manifest).map_err(|e| failed(&name, &e))?;
-            let prove = |f: lookup::Found| {
+            let found = scan::manifest(&log, &manifest).map_err(|e| failed(&name, &e))?;
+            let prove = |f: scan::Found| {
                 let mut proof = log.proof(f.index)?;
                 // With its leaf nothing else is needed to check it.
                 proof.extra = Some(f.bytes);
