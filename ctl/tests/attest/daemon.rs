@@ -44,6 +44,7 @@ pub(crate) fn start(home: &Home, has: Has) {
         io_reason: String::new(),
         read_only: false,
         hardware: if known.is_some() { "simulated" } else { "none" }.to_owned(),
+        log: None,
         evidence: known.map(|(first, last)| EvidenceStatus {
             first: first.id(),
             last: last.id(),

@@ -60,7 +60,7 @@ pub enum KeyUse {
     Seal,
     /// Checkpoints of the transparency log.
     Log,
-    /// What is sent to a public log: the texts of those checkpoints, once more (FORMAT.md 9).
+    /// What is sent to a public log: the texts of those checkpoints, once more (FORMAT.md 8.4).
     Anchor,
 }
 

@@ -1,4 +1,4 @@
-//! What puts a head of our log into a public one (FORMAT.md 9), Rekor of Sigstore in its second version: what is sent, what comes back, what
+//! What puts a head of our log into a public one (FORMAT.md 8.4), Rekor of Sigstore in its second version: what is sent, what comes back, what
 //! is kept, and how anybody checks that without a network. Not how it is sent: `atlas_net::rekor`.
 //!
 //! Nothing that the public log answers is believed before it is checked, and its leaf is rebuilt from what we sent, never taken from it.
