@@ -109,6 +109,7 @@ fn status(plan: &Plan) -> Status {
         io_reason: String::new(),
         read_only: plan.ground.read_only,
         hardware: "none".into(),
+        log: None,
         evidence: None,
         authority: Sha256([0; 32]),
         mounted_at: String::new(),

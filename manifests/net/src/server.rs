@@ -8,7 +8,6 @@ use atlas_manifests::digest::Sha256;
 use atlas_manifests::given::{self, GivenError};
 use atlas_manifests::log::find::Finder;
 use atlas_manifests::log::reader::{Directory, LogError, LogReader, Source as _};
-use atlas_manifests::log::scan;
 use atlas_manifests::log::tile::Resource;
 use axum::Router;
 use axum::extract::{Request, State};

@@ -8,7 +8,6 @@ use atlas_manifests::log::find::{Finder, Found};
 use atlas_manifests::log::leaf::Leaf;
 use atlas_manifests::log::proof::Proof;
 use atlas_manifests::log::reader::LogReader;
-use atlas_manifests::log::scan;
 use atlas_manifests::merkle::leaf_hash;
 use serde::Serialize;
 
