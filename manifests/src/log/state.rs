@@ -3,6 +3,7 @@
 //! A log is read through once, for the places of its manifests and for what takes something back; what is added later is read when it is asked for.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,14 +113,14 @@ impl Logs {
         // What is in it is whole whoever panicked: a log is put in when it is read, and grows at its end.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = self.layout.log(node);
-        if !open.contains_key(&node) {
-            let Some(log) = Log::open(&dir)? else {
-                return Ok(None);
-            };
-            open.insert(node, log);
-        }
-        let answer = open.get_mut(&node).map(ask).transpose();
-        answer.map_err(|e| told(&dir, e))
+        let log = match open.entry(node) {
+            Slot::Occupied(known) => known.into_mut(),
+            Slot::Vacant(place) => match Log::open(&dir)? {
+                Some(log) => place.insert(log),
+                None => return Ok(None),
+            },
+        };
+        ask(log).map(Some).map_err(|e| told(&dir, e))
     }
 }
 
