@@ -4,10 +4,9 @@
 //! synced as in the daemon. Logs are made where `TMPDIR` says: that disk is measured.
 #![allow(clippy::print_stdout, reason = "its output is its purpose")]
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::hint::black_box;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,7 +19,7 @@ use atlas_manifests::log::find::{Finder, refresh};
 use atlas_manifests::log::leaf::Leaf;
 use atlas_manifests::log::note::{KeyKind, VerifierKey};
 use atlas_manifests::log::reader::{Directory, LogReader};
-use atlas_manifests::log::register::{Register, RegisterError, Swapped};
+use atlas_manifests::log::register::posix::Posix;
 use atlas_manifests::merkle::leaf_hash;
 use ed25519_dalek::{Signer as _, SigningKey};
 
@@ -180,7 +179,7 @@ fn open(dir: &Path) -> Result<LogWriter> {
     let key = VerifierKey::new(ORIGIN, KeyKind::Ed25519, secret.verifying_key().to_bytes())?;
     let sign = move |text: &str| vec![key.line(secret.sign(text.as_bytes()).to_vec())];
     let signers: Vec<Box<dyn Signer>> = vec![Box::new(sign)];
-    let register = Synced(dir.join("register"));
+    let register = Posix::open(&dir.join("register"))?;
     Ok(LogWriter::open(dir, Box::new(register), ORIGIN, signers)?)
 }
 
@@ -203,60 +202,4 @@ fn resident() -> Result<u64> {
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
     let number = line.and_then(|l| l.split_whitespace().next());
     Ok(number.context("no VmRSS")?.parse()?)
-}
-
-/// A register in a file, for one writer: what a swap costs at least, which is one synced write in place.
-struct Synced(PathBuf);
-
-/// What a value takes in the file, so that no swap changes its length.
-const ROOM: usize = 4096;
-
-impl Synced {
-    fn failed(&self, e: &std::io::Error) -> RegisterError {
-        RegisterError::Unreachable {
-            name: self.name(),
-            why: e.to_string(),
-        }
-    }
-
-    fn put(&self, new: &[u8]) -> std::io::Result<()> {
-        let mut value = (new.len() as u32).to_be_bytes().to_vec();
-        value.extend(new);
-        value.resize(ROOM, 0);
-        let open = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&self.0);
-        let mut file = open?;
-        file.write_all(&value)?;
-        file.sync_data()
-    }
-}
-
-impl Register for Synced {
-    fn name(&self) -> String {
-        self.0.display().to_string()
-    }
-
-    fn load(&self) -> Result<Option<Vec<u8>>, RegisterError> {
-        match fs::read(&self.0) {
-            Ok(bytes) => {
-                let value = bytes
-                    .split_first_chunk()
-                    .and_then(|(length, rest)| rest.get(..u32::from_be_bytes(*length) as usize));
-                Ok(value.map(<[u8]>::to_vec))
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(self.failed(&e)),
-        }
-    }
-
-    fn swap(&self, old: Option<&[u8]>, new: &[u8]) -> Result<Swapped, RegisterError> {
-        if self.load()?.as_deref() != old {
-            return Ok(Swapped::Lost);
-        }
-        self.put(new).map_err(|e| self.failed(&e))?;
-        Ok(Swapped::Done)
-    }
 }

@@ -22,8 +22,8 @@ A proof is checked with what it proves: --manifest FILE.c2pa, or its digest. Of 
 hash against the checkpoint's root, and whether the leaves can be true together: an instance begins once, nothing of it follows its last \
 anchor, anchors count right, no key has two owners. Each breach is one line.
 
-The log's key is given by --key, or stands in the policy (C2SP tlog-policy; Ed25519 keys). What the log says of its own key is no reason to \
-believe it.
+The log's key is given by --key, or stands in the policy (C2SP tlog-policy; Ed25519 keys); without either it is the one that an authority pinned \
+here certified. What the log says of its own key is no reason to believe it.
 
 Exit codes: 5 when no key that was given signed it; 6 when a proof does not hold, a rule is broken, or too few witnesses cosigned; 0 when \
 all is well.")]
@@ -34,7 +34,7 @@ Heads are remembered below --state, else in /var/lib/atlas/heads (root) or ~/.lo
 what is remembered. If it shows a smaller head, or one that does not extend what is remembered, both checkpoints are printed in full and \
 kept in `evidence` there: signed by one key they convict it.
 
-Without --key and --policy the key is believed that the log named first.
+Without --key and --policy the key is believed that an authority pinned here certified, else the one that the log named first.
 
 Exit codes: 6 when the log does not fit to what is remembered; 5 when its key did not sign; 1 when it cannot be read.")]
     Watch(LogWatchArgs),

@@ -10,15 +10,9 @@ use atlas_manifests::log::append::Signer;
 use atlas_manifests::log::checkpoint::Checkpoint;
 use atlas_manifests::log::note::{KeyKind, Signature, VerifierKey};
 use atlas_manifests::log::operator::LogKey;
+use atlas_manifests::log::state::{CERTIFICATE, COSIGNED, KEYS};
 
 use crate::mount::state::replace;
-
-/// Keys by which this log was ever signed, one a line. Not trusted for lying there.
-const KEYS: &str = "keys";
-/// The authority's word for the first of them.
-const CERTIFICATE: &str = "certificate.pem";
-/// The newest checkpoint that witnesses signed: `checkpoint` may be newer, and not signed by them yet.
-const COSIGNED: &str = "cosigned";
 
 /// Those who sign each checkpoint.
 pub(super) struct Signers {

@@ -90,6 +90,10 @@ impl Logbook {
                 }
             }
             if stopping {
+                // The next mount has nothing to read again.
+                if let Err(e) = inner.writer.settle() {
+                    tracing::warn!("the transparency log: {e}");
+                }
                 break;
             }
             let sleep = self.patience(&inner, &newest);

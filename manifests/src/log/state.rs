@@ -8,8 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::checkpoint::Checkpoint;
 use super::leaf::{Leaf, Revoked};
+use super::note::MAX_NOTE;
 use super::operator::MAX_CERTIFICATE;
+use super::proof::Proof;
 use super::reader::{Directory, LogError, LogReader};
 use super::tile::WIDTH;
 use crate::digest::Sha256;
@@ -22,6 +25,8 @@ use crate::shelf::{Entry, Logged, ShelfError};
 pub const CERTIFICATE: &str = "certificate.pem";
 /// Keys that signed checkpoints, one a line, in a log's directory.
 pub const KEYS: &str = "keys";
+/// The newest head that witnesses signed, in a log's directory; `checkpoint` may be newer.
+pub const COSIGNED: &str = "cosigned";
 /// No list of keys is longer, in bytes: one of some 150 bytes for each life of a daemon.
 pub const MAX_KEYS: u64 = 4 << 20;
 
@@ -40,6 +45,8 @@ impl std::fmt::Debug for Logs {
 /// One log, and what was found in it.
 struct Log {
     reader: LogReader<Directory>,
+    /// An earlier head with more signatures: what witnesses have not seen yet is not shown where it need not be.
+    cosigned: Option<Checkpoint>,
     certificate: Arc<[u8]>,
     keys: Arc<[u8]>,
     /// The first bytes of each manifest's digest, and where its leaf is; sorted.
@@ -74,11 +81,11 @@ impl Logs {
                 Some(place) => Some(place),
                 None => log.place(entry)?,
             };
-            let proof = place.map(|at| log.reader.proof(at)).transpose()?;
+            let proof = place.map(|at| log.prove(at)).transpose()?;
             let others = log.instances.get(&entry.instance).into_iter().flatten();
             let others = others.chain(log.revoked.get(&entry.manifest).into_iter().flatten());
             let leaf = |at: &u64| -> Result<Vec<u8>, LogError> {
-                let mut proof = log.reader.proof(*at)?;
+                let mut proof = log.prove(*at)?;
                 proof.extra = Some(log.reader.leaf(*at)?);
                 Ok(proof.encode())
             };
@@ -153,6 +160,7 @@ impl Log {
         }
         let reader = LogReader::open(Directory::new(dir)).map_err(|e| told(dir, e))?;
         let mut log = Self {
+            cosigned: cosigned(dir, &reader),
             reader,
             certificate: read(dir.join(CERTIFICATE), MAX_CERTIFICATE)?,
             keys: read(dir.join(KEYS), MAX_KEYS)?,
@@ -224,17 +232,43 @@ impl Log {
         Ok(None)
     }
 
+    /// The proof of a leaf, under the cosigned head where that has it.
+    fn prove(&self, at: u64) -> Result<Proof, LogError> {
+        match &self.cosigned {
+            Some(cosigned) if at < cosigned.head.head.size => Ok(Proof {
+                extra: None,
+                index: at,
+                hashes: self.reader.inclusion(at, cosigned.head.head.size)?,
+                checkpoint: cosigned.clone(),
+            }),
+            _ => self.reader.proof(at),
+        }
+    }
+
     /// Goes on to the newest checkpoint.
     fn catch_up(&mut self) -> Result<(), LogError> {
         let known = self.reader.head().size;
         let dir = Directory::new(self.reader.source().path());
         let newer = LogReader::open(dir)?;
         if newer.head().size > known {
+            self.cosigned = cosigned(self.reader.source().path(), &newer);
             self.reader = newer;
             self.scan(known)?;
         }
         Ok(())
     }
+}
+
+/// The newest head that witnesses signed, if this log has it and its newest has fewer signatures.
+fn cosigned(dir: &Path, reader: &LogReader<Directory>) -> Option<Checkpoint> {
+    let bytes = given::read(&dir.join(COSIGNED), MAX_NOTE as u64).ok()?;
+    let found = Checkpoint::parse(&bytes).ok()?;
+    let newest = reader.checkpoint();
+    let more = found.note.signatures.len() > newest.note.signatures.len();
+    let head = &found.head.head;
+    let ours = found.head.origin == newest.head.origin
+        && reader.root(head.size).is_ok_and(|root| root == head.root);
+    (more && ours).then_some(found)
 }
 
 fn prefix(digest: &Sha256) -> u64 {
@@ -262,7 +296,6 @@ fn failed(path: &Path, e: GivenError) -> ShelfError {
 mod tests {
     use super::*;
     use crate::log::leaf::Reason;
-    use crate::log::proof::Proof;
     use crate::log::testing::{Files, TestKey};
     use crate::merkle::{is_consistent, leaf_hash};
 

@@ -7,8 +7,11 @@ use std::time::Duration;
 use atlas_manifests::given::{self, GivenError};
 use atlas_manifests::layout::Layout;
 use atlas_manifests::log::note::VerifierKey;
+use atlas_manifests::log::operator::{MAX_CERTIFICATE, certified};
 use atlas_manifests::log::reader::{Directory, Source, SourceError};
+use atlas_manifests::log::state::CERTIFICATE;
 use atlas_manifests::log::tile::Resource;
+use atlas_manifests::trust::{self, Anchors};
 use atlas_net::http::Http;
 use atlas_net::remote::Remote;
 
@@ -68,6 +71,20 @@ impl At {
             Self::Dir(dir) => dir.path().display().to_string(),
             Self::Url(remote) => remote.url().to_owned(),
         }
+    }
+
+    /// The log's own key, when an authority that is pinned here certified it; `None`: nobody who is trusted vouches for one.
+    pub(super) fn certified(&self) -> Result<Option<VerifierKey>, Failure> {
+        let bytes = match self {
+            Self::Dir(dir) => given::read(&dir.path().join(CERTIFICATE), MAX_CERTIFICATE).ok(),
+            Self::Url(remote) => remote
+                .certificate()
+                .map_err(|e| Failure::error(e.to_string()))?,
+        };
+        let Some(bytes) = bytes else { return Ok(None) };
+        let anchors = Anchors::load(&trust::default_dirs(), &[])
+            .map_err(|e| Failure::error(e.to_string()))?;
+        Ok(certified(&bytes, &anchors).ok().map(|log| log.key))
     }
 
     /// The keys that the log names, its own first. Nobody vouches for them; lines that are none are passed over.

@@ -8,6 +8,7 @@ use atlas_manifests::given;
 use atlas_manifests::log::audit::{Breach, Counts, audit};
 use atlas_manifests::log::checkpoint::Checkpoint;
 use atlas_manifests::log::leaf::Leaf;
+use atlas_manifests::log::note::VerifierKey;
 use atlas_manifests::log::proof::{MAX_FILE, Proof};
 use atlas_manifests::log::quorum::Quorum;
 use atlas_manifests::log::reader::LogReader;
@@ -84,7 +85,7 @@ fn proof(path: &Path, args: &LogCheckArgs, policy: &Quorum) -> Result<Findings, 
         ));
     };
     let manifest = digest(manifest)?;
-    let mut found = Findings::of(&proof.checkpoint, args, policy);
+    let mut found = Findings::of(&proof.checkpoint, &args.key, policy);
     found.document.index = Some(proof.index);
     let leaf = match args.instance {
         Some(instance) => Some(Leaf::Manifest { manifest, instance }.hash()),
@@ -108,8 +109,12 @@ fn log(args: &LogCheckArgs, global: &Global, policy: &Quorum) -> Result<Findings
     }
     let at = At::find(Some(&args.what), global)?;
     let name = at.name();
+    let mut keys = args.key.clone();
+    if keys.is_empty() && policy.logs().is_empty() {
+        keys.extend(at.certified()?);
+    }
     let log = LogReader::open(at).map_err(|e| failed(&name, &e))?;
-    let mut found = Findings::of(log.checkpoint(), args, policy);
+    let mut found = Findings::of(log.checkpoint(), &keys, policy);
     let counts = audit(&log, |Breach { index, what }| {
         found.refuse(Some(index), what);
     })
@@ -142,7 +147,7 @@ impl Numbers {
 }
 
 impl Findings {
-    fn of(checkpoint: &Checkpoint, args: &LogCheckArgs, policy: &Quorum) -> Self {
+    fn of(checkpoint: &Checkpoint, keys: &[VerifierKey], policy: &Quorum) -> Self {
         let head = &checkpoint.head;
         let mut found = Self {
             document: Document {
@@ -157,7 +162,7 @@ impl Findings {
             },
             more: 0,
         };
-        match signer(checkpoint, &args.key, policy) {
+        match signer(checkpoint, keys, policy) {
             Ok(key) => found.document.key = Some(key.to_string()),
             Err(e) => found.tell(e.code, None, e.text),
         }

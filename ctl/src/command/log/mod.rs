@@ -64,7 +64,7 @@ fn signer(
     let known = || given.iter().chain(policy.logs().iter().map(|l| &l.key));
     if known().next().is_none() {
         return refused(
-            "nobody says whose key is to be believed: give --key VKEY or --policy FILE",
+            "nobody who is trusted says whose key it is: give --key VKEY or --policy FILE, or pin its authority with atlasctl trust add",
         );
     }
     if known().any(|k| checkpoint.signed_by_log(k) == Signed::Forged) {

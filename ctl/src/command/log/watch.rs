@@ -96,7 +96,8 @@ fn look(
     tell(&shown, &judged, memory, global.json, out)
 }
 
-/// The key to believe: one that was given, else the one that the log names first, which its memory then holds it to.
+/// The key to believe: one that was given, else one that a pinned authority certified, else the one that the log names first, which its memory then
+/// holds it to.
 fn believed(
     at: &At,
     shown: &Checkpoint,
@@ -105,6 +106,9 @@ fn believed(
 ) -> Result<VerifierKey, Failure> {
     if !args.key.is_empty() || !policy.logs().is_empty() {
         return signer(shown, &args.key, policy);
+    }
+    if let Some(certified) = at.certified()? {
+        return signer(shown, &[certified], policy);
     }
     let own = at.keys()?.into_iter().next().ok_or_else(|| {
         let text = format!("{}: names no key: give --key VKEY", at.name());

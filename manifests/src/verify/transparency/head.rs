@@ -12,6 +12,7 @@ use crate::log::memory::{Both, Judged, Memory, MemoryError};
 use crate::log::note::{KeyKind, Signature, Signed, VerifierKey};
 use crate::log::operator::CertifiedLog;
 use crate::log::quorum::{Quorum, Says};
+use crate::merkle::is_consistent;
 use crate::shelf::ShelfError;
 use crate::statement::SetHead;
 use crate::vocabulary::Tier;
@@ -134,6 +135,15 @@ impl Case<'_> {
         }
     }
 
+    /// Whether the log still has what is remembered, above the head that it shows.
+    fn goes_on(&self, both: &Both) -> bool {
+        let (shown, remembered) = (&both.shown.head.head, &both.remembered.head.head);
+        let proof = self
+            .shelf
+            .growth(self.entry.node, shown.size, remembered.size);
+        matches!(proof, Ok(Some(proof)) if is_consistent(shown, remembered, &proof))
+    }
+
     /// Against what this verifier remembers, which it then does of this head too.
     fn compare(
         &self,
@@ -158,6 +168,8 @@ impl Case<'_> {
         match judged {
             Ok(Judged::First | Judged::Same | Judged::Grown { .. }) => {}
             Ok(Judged::Split(both)) => head.split(&both),
+            // An older head is shown, for the sake of its signatures, by a log that has not lost what came after it.
+            Ok(Judged::Rollback(both)) if live && self.goes_on(&both) => {}
             Ok(Judged::Rollback(both)) if live => {
                 let was = both.remembered.head.head.size;
                 let is = both.shown.head.head.size;
