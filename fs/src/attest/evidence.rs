@@ -12,8 +12,7 @@ use atlas_manifests::digest::Sha256;
 use atlas_manifests::evidence::binding::{BindingError, MAX_NONCE};
 use atlas_manifests::evidence::record::MAX_RECORD;
 use atlas_manifests::evidence::{
-    Beacon, Binding, BoundKey, EventBody, EventHead, EventLog, Evidence, KeyUse, LogHead, Purpose,
-    fmspc,
+    Beacon, Binding, BoundKey, EventBody, EventHead, EventLog, Evidence, KeyUse, Purpose, fmspc,
 };
 use atlas_manifests::id::InstanceId;
 use atlas_manifests::set::SetTree;
@@ -24,6 +23,8 @@ use super::checks::{firmware_log, usable};
 use super::collateral;
 use super::events::{EventError, EventFile, Locked};
 use super::gpu::GpuSource;
+use super::ground::second;
+use super::head::LogSource;
 use super::machine::Machine;
 use super::own::Own;
 
@@ -74,15 +75,6 @@ pub enum AttestError {
     /// The instance has ended.
     #[error("the instance has ended: nothing is added to its evidence")]
     Ended,
-}
-
-/// Where the transparency log stands.
-pub trait LogSource: Send + Sync {
-    /// Its head; `None` where there is no log.
-    fn head(&self) -> Option<LogHead>;
-
-    /// Its head, if everything that is stored is in it.
-    fn head_with_all(&self) -> Option<LogHead>;
 }
 
 /// What an attester begins with.
@@ -388,7 +380,7 @@ impl Attester {
             purpose: draft.purpose,
             instance: self.setup.instance,
             seq: draft.seq,
-            made: now(),
+            made: second(),
             previous: draft.previous.map(|p| p.id),
             keys: self.setup.keys.clone(),
             log: self.setup.log.head(),
@@ -497,13 +489,6 @@ fn running(own: &mut Own, log: &mut Locked<'_>) -> Result<(), AttestError> {
         return Err(AttestError::Ended);
     }
     Ok(())
-}
-
-/// Now, to the second, RFC 3339.
-fn now() -> String {
-    Timestamp::from_second(Timestamp::now().as_second())
-        .unwrap_or(Timestamp::UNIX_EPOCH)
-        .to_string()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use atlas_manifests::evidence::appraise::{Check, Presented};
 use atlas_manifests::evidence::quote::{Quote, attribute};
-use atlas_manifests::evidence::{Appraiser, Entry, Event, Rtmr};
+use atlas_manifests::evidence::{Appraiser, Entry, Event, LogHead, Rtmr};
 use atlas_manifests::vocabulary::Tier;
 use tempfile::TempDir;
 

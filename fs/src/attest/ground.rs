@@ -11,6 +11,7 @@ use atlas_manifests::digest::Sha256;
 use atlas_manifests::evidence::Rtmr;
 use atlas_manifests::evidence::event::EventDigest;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use jiff::Timestamp;
 
 use super::events::DEFAULT_DIR;
 use super::keeper::Settings;
@@ -96,4 +97,11 @@ pub(super) fn patterns(lines: &[String]) -> Result<Gitignore, String> {
             .map_err(|e| format!("--explicit-quotes {line:?}: {e}"))?;
     }
     builder.build().map_err(|e| e.to_string())
+}
+
+/// Now, to the second, RFC 3339.
+pub(super) fn second() -> String {
+    Timestamp::from_second(Timestamp::now().as_second())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .to_string()
 }

@@ -8,6 +8,7 @@ pub mod events;
 pub mod evidence;
 pub mod gpu;
 mod ground;
+pub mod head;
 pub mod keeper;
 mod logfile;
 pub mod machine;

@@ -14,7 +14,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use super::answers::error;
 use super::scribe::Signed;
 use super::{Engine, StartOptions, Work};
-use crate::attest::evidence::LogSource;
+use crate::attest::head::LogSource;
 use crate::logbook::{Entry, Ground, Logbook, News};
 
 /// Opens the node's log.

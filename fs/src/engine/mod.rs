@@ -15,6 +15,7 @@ mod outcomes;
 mod parts;
 mod recovery;
 mod register;
+mod rows;
 mod scribe;
 mod sets;
 mod sidecar;

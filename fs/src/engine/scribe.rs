@@ -3,7 +3,7 @@
 //! Work that has piled up is committed together: one sync of the store and one index transaction for all of it. A seal reads
 //! `sealed` only after its manifest is on disk; one that cannot be written (no space) waits here and is tried again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use atlas_manifests::id::{InstanceId, NodeRef, RunId, VersionId};
 use atlas_manifests::index::{Batch, Index};
 use atlas_manifests::private::PrivateRecord;
 use atlas_manifests::read::peek;
-use atlas_manifests::rows::{RunRow, UseRow, VersionRow};
+use atlas_manifests::rows::{RunRow, VersionRow};
 use atlas_manifests::scan::StoreScan;
 use atlas_manifests::seal::Sealer;
 use atlas_manifests::shelf::{Catalogue as _, Object, Shelf as _};
@@ -26,6 +26,7 @@ use super::evidence;
 use super::journal::Record;
 use super::logging;
 use super::register::Registration;
+use super::rows::Rows;
 use super::sets::Sets;
 use super::statement::{Frame, Worded, registered, state};
 use super::told::Told;
@@ -493,37 +494,6 @@ impl Scribe {
     fn rename(&self, from: &PathBytes, to: &PathBytes) {
         if let Err(e) = self.index.rename(from.as_path(), to.as_path()) {
             tracing::warn!(error = %e, "the index did not follow a rename");
-        }
-    }
-}
-
-/// Rows of one round: the last row of a node wins.
-#[derive(Default)]
-struct Rows {
-    versions: Vec<VersionRow>,
-    at: HashMap<NodeRef, usize>,
-    uses: Vec<UseRow>,
-    runs: HashSet<RunId>,
-}
-
-impl Rows {
-    fn version(&mut self, row: VersionRow) {
-        if let Some(run) = row.run {
-            self.runs.insert(run);
-        }
-        match self.at.get(&row.node) {
-            Some(place) => {
-                let old = &self.versions[*place];
-                let mut row = row;
-                row.sealed_at = row.sealed_at.or_else(|| old.sealed_at.clone());
-                row.input_set = row.input_set.or(old.input_set);
-                row.members = row.members.or(old.members);
-                self.versions[*place] = row;
-            }
-            None => {
-                self.at.insert(row.node, self.versions.len());
-                self.versions.push(row);
-            }
         }
     }
 }
