@@ -148,7 +148,7 @@ fn read_before_write(io: IoMode, kind: Kind) {
     let on_disk = fs::read(m.dir.path().join("source/out.txt")).unwrap();
     let index = m.settle();
     let out = row(&index, "out.txt");
-    assert_eq!(out.state, State::Sealed, "{out:?}");
+    assert_eq!(out.state, State::Logged, "{out:?}");
     assert_eq!(
         out.digests.unwrap(),
         atlas_manifests::digest::Digests::of(&on_disk)

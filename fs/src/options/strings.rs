@@ -36,7 +36,7 @@ const KERNEL: [&str; 11] = [
 /// Long options without a value.
 const SWITCHES: [&str; 4] = ["allow-other", "any-pid-namespace", "read-only", "sidecar"];
 /// Long options with a value.
-const VALUES: [&str; 20] = [
+const VALUES: [&str; 26] = [
     "authority",
     "ccel",
     "collateral",
@@ -50,13 +50,19 @@ const VALUES: [&str; 20] = [
     "io",
     "log-file",
     "log-level",
+    "log-origin",
+    "log-register",
     "mr-root",
     "node-state",
+    "rekor",
+    "rekor-interval",
+    "rekor-key",
     "runs",
     "state",
     "tdx",
     "titles",
     "tsm-root",
+    "witnesses",
 ];
 
 /// What `-o` strings say, as arguments, in order.

@@ -189,6 +189,9 @@ fn every_long_option_has_its_spelling_after_o() {
             ("tdx", _) => "tdx=require".into(),
             // One excludes the other.
             ("gpu-evidence-command", _) => "gpu-evidence-command=true".into(),
+            // Neither is anything without the other.
+            ("rekor", _) => "rekor=1,rekor-key=1".into(),
+            ("rekor-key", _) => "rekor-key=1,rekor=1".into(),
             ("runs", _) => "runs=tree".into(),
             ("titles", _) => "titles=none".into(),
             ("log-level", _) => "log-level=warn".into(),

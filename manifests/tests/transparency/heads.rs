@@ -81,6 +81,20 @@ fn a_log_that_was_set_back_is_refused_and_both_heads_are_shown() {
     assert_eq!(remembered(&dir), 4, "never forgotten");
 }
 
+/// A head that witnesses signed, while the newest waits for them.
+#[test]
+fn an_older_head_of_a_log_that_still_has_the_newer_one_is_no_rollback() {
+    let mut town = Town::new();
+    let dir = town.remember();
+    let manifest = town.logged();
+    town.tree.push(&Town::leaf(b"more"));
+    town.verify(&manifest);
+    (town.size, town.goes_on) = (Some(3), true);
+    let v = town.verify(&manifest);
+    assert_eq!(v.checks.transparency, Tier::Affirming, "{:#?}", v.reasons);
+    assert_eq!(remembered(&dir), 4, "never forgotten");
+}
+
 /// An older bundle is no rollback: it was true when it was made, and cannot grow.
 #[test]
 fn an_older_bundle_is_affirmed_and_says_that_it_was_not_compared() {

@@ -112,6 +112,8 @@ pub(crate) struct Town {
     pub(crate) tree: Tree,
     /// The head that is shown; the whole tree's when it is absent.
     pub(crate) size: Option<u64>,
+    /// The log still has what is beyond that head, and proves it.
+    pub(crate) goes_on: bool,
     pub(crate) keys: String,
     pub(crate) live: bool,
     /// What is done to each checkpoint after the log signed it.
@@ -148,6 +150,7 @@ impl Town {
             objects: RefCell::default(),
             tree: Tree::default(),
             size: None,
+            goes_on: false,
             live: true,
             resign: Box::new(|_| {}),
             change: Box::new(|_| {}),
@@ -298,7 +301,9 @@ impl Shelf for Town {
     }
 
     fn growth(&self, _: NodeId, old: u64, new: u64) -> Result<Option<Vec<Sha256>>, ShelfError> {
-        if self.mute {
+        // What a log has lost it cannot show.
+        let beyond = self.size.is_some_and(|size| new > size) && !self.goes_on;
+        if self.mute || beyond {
             return Ok(None);
         }
         Ok(Some(merkle::consistency(&self.tree, old, new).unwrap()))
