@@ -1,5 +1,6 @@
 //! The content-addressed store: immutable objects, durable before `put` returns, checked as they are read. Not an index, and not a cache.
 
+mod logged;
 mod place;
 
 use std::collections::BTreeSet;

@@ -4,9 +4,11 @@ use std::sync::{Arc, Weak};
 
 use atlas_manifests::digest::Sha256;
 use atlas_manifests::evidence::LogHead;
-use atlas_manifests::id::{InstanceId, NodeRef};
+use atlas_manifests::id::{InstanceId, NodeRef, VersionId};
+use atlas_manifests::index::Index;
 use atlas_manifests::log::leaf::{Reason, Revoked};
 use atlas_manifests::rows::VersionRow;
+use atlas_manifests::shelf::Catalogue as _;
 use atlas_manifests::vocabulary::State;
 use atlas_manifests::wire::{LogStatus, Say};
 use rustix::process::{Signal, getpid, kill_process};
@@ -35,7 +37,7 @@ pub(super) fn open(options: &StartOptions) -> Result<Arc<Logbook>, String> {
 }
 
 /// These are stored, in this order. What an earlier life signed may be in the log already.
-pub(super) fn stored(engine: &Engine, stored: &[Signed]) {
+pub(super) fn stored(engine: &Engine, stored: &mut [Signed]) {
     let entry = |s: &Signed| Entry {
         version: s.version,
         manifest: s.reference.sha256,
@@ -45,24 +47,37 @@ pub(super) fn stored(engine: &Engine, stored: &[Signed]) {
         waited: false,
     };
     engine.log.log(stored.iter().map(entry).collect());
+    for s in stored {
+        if !engine.log.is_waiting(s.version) {
+            s.row.state = State::Logged;
+        }
+    }
 }
 
-/// A row as people are shown it: the ledger knows what is sealed, and the log what is in it.
-pub(super) fn stated(engine: &Engine, mut row: VersionRow) -> VersionRow {
-    row.state = state(engine, row.node, row.state);
+/// A row whose manifest is in the log.
+pub(super) fn logged(mut row: VersionRow) -> VersionRow {
+    if row.state == State::Sealed {
+        row.state = State::Logged;
+    }
     row
 }
 
-/// See `stated`.
+/// The rows of versions that came into the log after they were sealed.
+pub(super) fn late(index: &Index, versions: &[VersionId]) -> Vec<VersionRow> {
+    let nodes: Vec<NodeRef> = versions.iter().map(|v| NodeRef::Version(*v)).collect();
+    let rows = index.versions(&nodes).unwrap_or_default();
+    rows.into_iter().flatten().map(logged).collect()
+}
+
+/// A state as people are shown it: the ledger knows what is sealed, the index what is logged.
 pub(super) fn state(engine: &Engine, node: NodeRef, state: State) -> State {
-    match (state, node) {
-        (State::Sealed, NodeRef::Version(version))
-            if version.node == engine.options.node && !engine.log.is_waiting(version) =>
-        {
-            State::Logged
-        }
-        _ => state,
+    if state != State::Sealed {
+        return state;
     }
+    let known = engine.index.versions(&[node]).ok();
+    let row = known.and_then(|mut rows| rows.pop().flatten());
+    row.filter(|r| r.state == State::Logged)
+        .map_or(state, |r| r.state)
 }
 
 impl Engine {

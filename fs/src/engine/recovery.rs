@@ -188,10 +188,11 @@ impl Engine {
         }
         let scan = StoreScan::of(&*self.store, manifests).map_err(|e| e.to_string())?;
         let (versions, uses, runs) = scan.into_rows();
-        let fresh = versions
-            .into_iter()
+        let fresh = versions.into_iter();
+        let mut fresh: Vec<VersionRow> = fresh
             .filter(|row| !self.settled_in_index(row.node))
             .collect();
+        self.store.state_logged(&mut fresh);
         let mut all = Runs::default();
         for row in runs {
             let known = self.index.run(row.id).map_err(|e| e.to_string())?;

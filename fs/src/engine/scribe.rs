@@ -196,16 +196,15 @@ impl Scribe {
                     }
                 }
                 Work::Logged(versions) => {
-                    for row in self.known(&versions) {
-                        rows.version(row);
-                    }
+                    let late = logging::late(&self.index, &versions);
+                    late.into_iter().for_each(|row| rows.version(row));
                 }
                 Work::Sync(tell) => waiting.push(tell),
                 Work::Stop => stop = true,
             }
         }
-        let stored = self.store(engine, signed);
-        logging::stored(engine, &stored);
+        let mut stored = self.store(engine, signed);
+        logging::stored(engine, &mut stored);
         for s in &stored {
             rows.version(s.row.clone());
         }
@@ -432,7 +431,7 @@ impl Scribe {
         let versions = rows
             .versions
             .into_iter()
-            .map(|row| logging::stated(engine, self.completed(row)))
+            .map(|row| self.completed(row))
             .collect();
         let batch = Batch {
             versions,
@@ -458,6 +457,10 @@ impl Scribe {
             .and_then(|mut v| v.pop().flatten());
         if let Some(known) = known {
             row.ended_at = known.ended_at.or(row.ended_at);
+            // The ledger knows what is sealed, and not what is logged.
+            if known.state == State::Logged && known.manifest == row.manifest {
+                row = logging::logged(row);
+            }
             row.sealed_at = row.sealed_at.or(known.sealed_at);
             row.input_set = row.input_set.or(known.input_set);
             row.members = row.members.or(known.members);
@@ -470,13 +473,6 @@ impl Scribe {
             row.ended_at = Some(now());
         }
         row
-    }
-
-    /// What the index has of these.
-    fn known(&self, versions: &[VersionId]) -> Vec<VersionRow> {
-        let nodes: Vec<NodeRef> = versions.iter().map(|v| NodeRef::Version(*v)).collect();
-        let rows = self.index.versions(&nodes).unwrap_or_default();
-        rows.into_iter().flatten().collect()
     }
 
     fn exchange(&self, a: &PathBytes, b: &PathBytes) {

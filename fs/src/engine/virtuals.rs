@@ -55,9 +55,9 @@ impl Engine {
             .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
         match live {
             Some((state, row)) if then.is_none_or(|t| t == now) => {
-                let row = row.map(|row| logging::stated(self, row));
                 let node = row.as_ref().map(|r| r.node);
-                Ok((node.map_or(state, |n| logging::state(self, n, state)), row))
+                let state = node.map_or(state, |node| logging::state(self, node, state));
+                Ok((state, row))
             }
             _ => {
                 let row = self.index.known(&now).map_err(|_| Errno::IO)?;

@@ -121,6 +121,8 @@ impl Logbook {
             .map_err(|e| format!("{}: {e}", ground.named.display()))?;
         let memory = guard::Memory::of(ground.authority_dir, ground.node, public.clone());
         let circulation = Circulation::new(ground.dir, &public, settings)?;
+        // As the life before published it: what is finished now is signed without that life's key.
+        signers::archive(ground.dir);
         let register = guard::register(ground.dir, settings)?;
         let instance = Arc::new(OnceLock::new());
         let signers = Signers {

@@ -10,7 +10,7 @@ use atlas_manifests::log::append::Signer;
 use atlas_manifests::log::checkpoint::Checkpoint;
 use atlas_manifests::log::note::{KeyKind, Signature, VerifierKey};
 use atlas_manifests::log::operator::LogKey;
-use atlas_manifests::log::state::{CERTIFICATE, COSIGNED, KEYS};
+use atlas_manifests::log::state::{CERTIFICATE, COSIGNED, KEYS, bound_name, head_file};
 
 use crate::mount::state::replace;
 
@@ -46,7 +46,7 @@ impl InstanceSigner {
         evidence: &Sha256,
         secret: Arc<InstanceKey>,
     ) -> Result<Self, String> {
-        let name = format!("{origin}/{}", evidence.hex());
+        let name = bound_name(origin, evidence);
         let key = VerifierKey::new(&name, KeyKind::Ed25519, secret.public());
         Ok(Self {
             key: key.map_err(|e| e.to_string())?,
@@ -88,5 +88,24 @@ pub(super) fn cosigned(dir: &Path, checkpoint: &Checkpoint) {
     let path = dir.join(COSIGNED);
     if let Err(e) = replace(&path, &checkpoint.encode()) {
         tracing::warn!("{}: {e}", path.display());
+    }
+}
+
+/// Keeps the last head of the life before, for the evidence that its second line names: proofs of what that life sealed need no later one.
+pub(super) fn archive(dir: &Path) {
+    let published = std::fs::read(dir.join("checkpoint"));
+    // Without one there was no life before; a damaged one is refused when the log is opened.
+    let Some(last) = published.ok().and_then(|b| Checkpoint::parse(&b).ok()) else {
+        return;
+    };
+    let prefix = format!("{}/", last.head.origin);
+    let lines = last.note.signatures.iter();
+    let named = lines.filter_map(|l| Sha256::from_hex(l.name.strip_prefix(&prefix)?).ok());
+    for evidence in named {
+        let path = head_file(dir, &evidence);
+        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        if let Err(e) = made.and_then(|()| replace(&path, &last.encode())) {
+            tracing::warn!("{}: {e}", path.display());
+        }
     }
 }

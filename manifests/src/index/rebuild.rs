@@ -34,7 +34,8 @@ impl Index {
         }
         let new = Self::open(&tmp)?;
         let links = scan.assets();
-        let (versions, uses, runs) = scan.into_rows();
+        let (mut versions, uses, runs) = scan.into_rows();
+        store.state_logged(&mut versions);
         let none = Batch::default;
         for part in versions.chunks(PART) {
             new.write(&Batch {

@@ -2,15 +2,20 @@
 //!
 //! A log is read through once, for the places of its manifests and for what takes something back; what is added later is read when it is asked for.
 
+mod heads;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::checkpoint::Checkpoint;
+pub use heads::{COSIGNED, bound_name, head_file};
+
+use heads::Heads;
+
+use super::find::Finder;
 use super::leaf::{Leaf, Revoked};
-use super::note::MAX_NOTE;
 use super::operator::MAX_CERTIFICATE;
 use super::proof::Proof;
 use super::reader::{Directory, LogError, LogReader};
@@ -25,8 +30,6 @@ use crate::shelf::{Entry, Logged, ShelfError};
 pub const CERTIFICATE: &str = "certificate.pem";
 /// Keys that signed checkpoints, one a line, in a log's directory.
 pub const KEYS: &str = "keys";
-/// The newest head that witnesses signed, in a log's directory; `checkpoint` may be newer.
-pub const COSIGNED: &str = "cosigned";
 /// No list of keys is longer, in bytes: one of some 150 bytes for each life of a daemon.
 pub const MAX_KEYS: u64 = 4 << 20;
 
@@ -45,8 +48,9 @@ impl std::fmt::Debug for Logs {
 /// One log, and what was found in it.
 struct Log {
     reader: LogReader<Directory>,
-    /// An earlier head with more signatures: what witnesses have not seen yet is not shown where it need not be.
-    cosigned: Option<Checkpoint>,
+    heads: Heads,
+    /// Of each instance its first evidence, as the log has it.
+    evidence: HashMap<InstanceId, Sha256>,
     certificate: Arc<[u8]>,
     keys: Arc<[u8]>,
     /// The first bytes of each manifest's digest, and where its leaf is; sorted.
@@ -81,11 +85,11 @@ impl Logs {
                 Some(place) => Some(place),
                 None => log.place(entry)?,
             };
-            let proof = place.map(|at| log.prove(at)).transpose()?;
+            let proof = place.map(|at| log.prove(at, entry.instance)).transpose()?;
             let others = log.instances.get(&entry.instance).into_iter().flatten();
             let others = others.chain(log.revoked.get(&entry.manifest).into_iter().flatten());
             let leaf = |at: &u64| -> Result<Vec<u8>, LogError> {
-                let mut proof = log.prove(*at)?;
+                let mut proof = log.prove(*at, entry.instance)?;
                 proof.extra = Some(log.reader.leaf(*at)?);
                 Ok(proof.encode())
             };
@@ -97,6 +101,16 @@ impl Logs {
                 live: true,
             })
         })
+    }
+
+    /// Which of these manifests a node's log has. Reads no more of it than it must, and keeps nothing.
+    pub fn among(&self, node: NodeId, manifests: &[Sha256]) -> Vec<bool> {
+        let Ok(log) = LogReader::open(Directory::new(self.layout.log(node))) else {
+            return vec![false; manifests.len()];
+        };
+        let finder = Finder::new(&log);
+        let is_there = |m: &Sha256| matches!(finder.manifest(m), Ok(Some(_)));
+        manifests.iter().map(is_there).collect()
     }
 
     /// The proof that a node's log grew from `old` leaves to `new`; `None` when there is no such log.
@@ -160,7 +174,8 @@ impl Log {
         }
         let reader = LogReader::open(Directory::new(dir)).map_err(|e| told(dir, e))?;
         let mut log = Self {
-            cosigned: cosigned(dir, &reader),
+            heads: Heads::below(dir),
+            evidence: HashMap::new(),
             reader,
             certificate: read(dir.join(CERTIFICATE), MAX_CERTIFICATE)?,
             keys: read(dir.join(KEYS), MAX_KEYS)?,
@@ -192,6 +207,14 @@ impl Log {
     }
 
     fn take(&mut self, at: u64, leaf: &Leaf) {
+        if let Leaf::Instance {
+            instance,
+            evidence: Some(evidence),
+            ..
+        } = leaf
+        {
+            self.evidence.entry(*instance).or_insert(*evidence);
+        }
         match leaf {
             Leaf::Manifest { manifest, .. } => self.manifests.push((prefix(manifest), at)),
             Leaf::Instance { instance, .. }
@@ -232,17 +255,18 @@ impl Log {
         Ok(None)
     }
 
-    /// The proof of a leaf, under the cosigned head where that has it.
-    fn prove(&self, at: u64) -> Result<Proof, LogError> {
-        match &self.cosigned {
-            Some(cosigned) if at < cosigned.head.head.size => Ok(Proof {
-                extra: None,
-                index: at,
-                hashes: self.reader.inclusion(at, cosigned.head.head.size)?,
-                checkpoint: cosigned.clone(),
-            }),
-            _ => self.reader.proof(at),
-        }
+    /// The proof of a leaf, under the head that says most of an instance.
+    fn prove(&self, at: u64, instance: InstanceId) -> Result<Proof, LogError> {
+        let checkpoint = self
+            .heads
+            .of(&self.reader, at, self.evidence.get(&instance));
+        let size = checkpoint.head.head.size;
+        Ok(Proof {
+            extra: None,
+            index: at,
+            hashes: self.reader.inclusion(at, size)?,
+            checkpoint,
+        })
     }
 
     /// Goes on to the newest checkpoint.
@@ -251,24 +275,11 @@ impl Log {
         let dir = Directory::new(self.reader.source().path());
         let newer = LogReader::open(dir)?;
         if newer.head().size > known {
-            self.cosigned = cosigned(self.reader.source().path(), &newer);
             self.reader = newer;
             self.scan(known)?;
         }
         Ok(())
     }
-}
-
-/// The newest head that witnesses signed, if this log has it and its newest has fewer signatures.
-fn cosigned(dir: &Path, reader: &LogReader<Directory>) -> Option<Checkpoint> {
-    let bytes = given::read(&dir.join(COSIGNED), MAX_NOTE as u64).ok()?;
-    let found = Checkpoint::parse(&bytes).ok()?;
-    let newest = reader.checkpoint();
-    let more = found.note.signatures.len() > newest.note.signatures.len();
-    let head = &found.head.head;
-    let ours = found.head.origin == newest.head.origin
-        && reader.root(head.size).is_ok_and(|root| root == head.root);
-    (more && ours).then_some(found)
 }
 
 fn prefix(digest: &Sha256) -> u64 {
