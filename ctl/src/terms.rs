@@ -60,15 +60,18 @@ pub(crate) fn terms(
     })
 }
 
-/// `$XDG_STATE_HOME/atlas/heads`, else in `~/.local/state`; `None` without a home.
-fn usual_heads() -> Option<PathBuf> {
+/// `$XDG_STATE_HOME/atlas/heads`, else in `~/.local/state`; `None` without a home, which is not made for this.
+pub(crate) fn usual_heads() -> Option<PathBuf> {
     let absolute = |name: &str| {
         std::env::var_os(name)
             .map(PathBuf::from)
             .filter(|p| p.is_absolute())
     };
     absolute("XDG_STATE_HOME")
-        .or_else(|| absolute("HOME").map(|h| h.join(".local/state")))
+        .or_else(|| {
+            let home = absolute("HOME").filter(|h| h.is_dir());
+            home.map(|h| h.join(".local/state"))
+        })
         .map(|s| s.join("atlas/heads"))
 }
 

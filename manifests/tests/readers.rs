@@ -123,7 +123,7 @@ fn sigstores_readers_verify_our_proofs_and_no_tampered_ones() {
     for size in SIZES {
         grow(&log, size);
         let reader = LogReader::open(Directory::new(&log)).unwrap();
-        for index in [0, size / 2, size - 1] {
+        for index in [0, size - 1] {
             let proof = reader.proof(index).unwrap();
             let note = String::from_utf8(proof.checkpoint.encode()).unwrap();
             let spki = [
@@ -143,6 +143,10 @@ fn sigstores_readers_verify_our_proofs_and_no_tampered_ones() {
             let mut forged = honest.clone();
             forged["entry"] = json!(base64(&leaf(index + 1)));
             for (json, good) in [(honest, true), (forged, false)] {
+                // Each start of these programs takes a second.
+                if !good && index == 0 {
+                    continue;
+                }
                 let file = dir.path().join("proof.json");
                 std::fs::write(&file, json.to_string()).unwrap();
                 for which in 0..2 {

@@ -78,7 +78,7 @@ both! {
         let checks = &good["files"][0]["checks"];
         assert_eq!((&checks["artifact"], &checks["signature"], &checks["completeness"]), (&"affirming".into(), &"affirming".into(), &"affirming".into()));
         assert_ne!(checks["hardware"], "affirming", "there is no hardware behind the key, and no tick for it");
-        assert_eq!(checks["transparency"], "none");
+        assert_eq!(checks["transparency"], "affirming");
         let none = mount.verify("raw", 3);
         well_formed(&none);
         files::flip(&lab.behind("good"), 0);

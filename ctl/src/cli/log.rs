@@ -30,7 +30,7 @@ all is well.")]
     Check(LogCheckArgs),
     /// Remember a log's heads, and find out when it takes something back or shows another history
     #[command(after_long_help = "\
-Heads are remembered below --state, else in /var/lib/atlas/heads (root) or ~/.local/state/atlas/heads. The log must prove that it grew from \
+Heads are remembered below --state, else in ~/.local/state/atlas/heads, as those that verify saw. The log must prove that it grew from \
 what is remembered. If it shows a smaller head, or one that does not extend what is remembered, both checkpoints are printed in full and \
 kept in `evidence` there: signed by one key they convict it.
 

@@ -16,6 +16,7 @@ use super::at::At;
 use super::{REFUSED, forgotten, policy, signer, witnesses};
 use crate::cli::{Global, LogWatchArgs};
 use crate::exit::{Code, Failure};
+use crate::terms::usual_heads;
 use crate::view::escape;
 use crate::view::json;
 use crate::view::out::{self, Out};
@@ -43,7 +44,9 @@ pub(super) fn watch(args: &LogWatchArgs, global: &Global, out: &mut Out) -> Resu
     let policy = policy(args.policy.as_deref())?;
     let dir = match &global.state {
         Some(dir) => dir.clone(),
-        None => usual_dir()?,
+        None => {
+            usual_heads().ok_or_else(|| Failure::error("no home directory: give --state DIR"))?
+        }
     };
     let memory = Memory::open(&dir).map_err(|e| forgotten(&e))?;
     loop {
@@ -184,20 +187,4 @@ fn keep(both: &Both, memory: &Memory) -> Result<Evidence, Failure> {
         shown: text(&both.shown),
         files,
     })
-}
-
-/// Where heads are remembered unless anything is said.
-fn usual_dir() -> Result<PathBuf, Failure> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(PathBuf::from("/var/lib/atlas/heads"));
-    }
-    let absolute = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|p| p.is_absolute())
-    };
-    absolute("XDG_STATE_HOME")
-        .or_else(|| absolute("HOME").map(|h| h.join(".local/state")))
-        .map(|s| s.join("atlas/heads"))
-        .ok_or_else(|| Failure::error("no home directory: give --state DIR"))
 }
