@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use atlas_manifests::bytes::PathBytes;
+use atlas_manifests::digest::Sha256;
 use atlas_manifests::id::{InstanceId, NodeRef, RunId, VersionId};
 use atlas_manifests::index::{Batch, Index};
 use atlas_manifests::private::PrivateRecord;
@@ -16,7 +17,7 @@ use atlas_manifests::read::peek;
 use atlas_manifests::rows::{RunRow, VersionRow};
 use atlas_manifests::scan::StoreScan;
 use atlas_manifests::seal::Sealer;
-use atlas_manifests::shelf::{Catalogue as _, Object, Shelf as _};
+use atlas_manifests::shelf::{Object, Shelf as _};
 use atlas_manifests::statement::ManifestRef;
 use atlas_manifests::store::{Item, Store};
 use atlas_manifests::vocabulary::State;
@@ -26,7 +27,7 @@ use super::evidence;
 use super::journal::Record;
 use super::logging;
 use super::register::Registration;
-use super::rows::Rows;
+use super::rows::{Rows, completed};
 use super::sets::Sets;
 use super::statement::{Frame, Worded, registered, state};
 use super::told::Told;
@@ -54,6 +55,8 @@ pub(super) struct Scribe {
     indexed: Told,
     recorded: Told,
     parked: Vec<Signed>,
+    /// In the log, and the ledger has not told yet that they are sealed: until then it may tell of them as if they were not.
+    landed: HashMap<VersionId, Sha256>,
     /// Segments of versions that could not be signed: later ones of their runs commit to them all the same.
     segments: Vec<Item>,
     unsynced: bool,
@@ -84,6 +87,7 @@ impl Scribe {
             indexed: Told::default(),
             recorded: Told::default(),
             parked: Vec::new(),
+            landed: HashMap::new(),
             segments: Vec::new(),
             unsynced: false,
             synced: Instant::now(),
@@ -205,6 +209,10 @@ impl Scribe {
         }
         let mut stored = self.store(engine, signed);
         logging::stored(engine, &mut stored);
+        let landed = stored.iter().filter(|s| s.ticket.is_some());
+        let landed = landed.filter(|s| s.row.state == State::Logged);
+        self.landed
+            .extend(landed.map(|s| (s.version, s.reference.sha256)));
         for s in &stored {
             rows.version(s.row.clone());
         }
@@ -431,7 +439,7 @@ impl Scribe {
         let versions = rows
             .versions
             .into_iter()
-            .map(|row| self.completed(row))
+            .map(|row| completed(&self.index, &mut self.landed, row))
             .collect();
         let batch = Batch {
             versions,
@@ -446,33 +454,6 @@ impl Scribe {
             batch.runs.iter().for_each(|r| self.indexed.forget(r.id));
             engine.storing(Some(format!("the index cannot be written: {e}")));
         }
-    }
-
-    /// The ledger does not know times and heads: what the index remembers of them stays.
-    fn completed(&self, mut row: VersionRow) -> VersionRow {
-        let known = self
-            .index
-            .versions(&[row.node])
-            .ok()
-            .and_then(|mut v| v.pop().flatten());
-        if let Some(known) = known {
-            row.ended_at = known.ended_at.or(row.ended_at);
-            // The ledger knows what is sealed, and not what is logged.
-            if known.state == State::Logged && known.manifest == row.manifest {
-                row = logging::logged(row);
-            }
-            row.sealed_at = row.sealed_at.or(known.sealed_at);
-            row.input_set = row.input_set.or(known.input_set);
-            row.members = row.members.or(known.members);
-            row.media_type = row.media_type.or(known.media_type);
-            if matches!(row.node, NodeRef::Content(_)) {
-                row.path = row.path.or(known.path);
-            }
-        }
-        if row.ended_at.is_none() && row.closed.is_some() && row.state != State::Open {
-            row.ended_at = Some(now());
-        }
-        row
     }
 
     fn exchange(&self, a: &PathBytes, b: &PathBytes) {
