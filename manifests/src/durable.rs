@@ -41,6 +41,20 @@ pub(crate) fn make_dir_soon(
     mode: u32,
     changed: &mut BTreeSet<PathBuf>,
 ) -> io::Result<()> {
+    match make_one(path, mode, changed) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let Some(parent) = path.parent().filter(|p| *p != Path::new("")) else {
+                return Err(e);
+            };
+            make_dir_soon(parent, 0o755, changed)?;
+            // Once: below one that is there, as in /proc, it may be said for ever.
+            make_one(path, mode, changed)
+        }
+        other => other,
+    }
+}
+
+fn make_one(path: &Path, mode: u32, changed: &mut BTreeSet<PathBuf>) -> io::Result<()> {
     match DirBuilder::new().mode(mode).create(path) {
         Ok(()) => {
             fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
@@ -49,11 +63,6 @@ pub(crate) fn make_dir_soon(
             Ok(())
         }
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().filter(|p| *p != Path::new("")).ok_or(e)?;
-            make_dir_soon(parent, 0o755, changed)?;
-            make_dir_soon(path, mode, changed)
-        }
         Err(e) => Err(e),
     }
 }
@@ -146,4 +155,27 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> io::Result<
     write().inspect_err(|_| {
         let _ = fs::remove_file(&tmp);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_cannot_be_made_below_one_that_is_there_is_an_error_and_no_endless_try() {
+        for path in ["/proc/atlas-nothing", "/proc/atlas-nothing/below"] {
+            let made = make_dir(Path::new(path), 0o755);
+            assert_eq!(made.unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+    }
+
+    #[test]
+    fn a_directory_is_made_with_those_above_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/c");
+        make_dir(&path, 0o700).unwrap();
+        make_dir(&path, 0o700).unwrap();
+        let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&dir.path().join("a"))), (0o700, 0o755));
+    }
 }
