@@ -35,6 +35,22 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     changed.iter().try_for_each(|dir| sync_dir(dir))
 }
 
+/// The same for what may be made again: not durable.
+pub(crate) fn make_dir_lightly(path: &Path, mode: u32) -> io::Result<()> {
+    make_dir_soon(path, mode, &mut BTreeSet::new())
+}
+
+/// Begins a file anew. A daemon's umask is 0 for its jobs' sake: without a mode everybody could write what it makes.
+pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)
+}
+
 /// The same, not durable before those that were `changed` are synced.
 pub(crate) fn make_dir_soon(
     path: &Path,

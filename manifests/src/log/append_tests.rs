@@ -65,6 +65,56 @@ fn all_keys_sign_each_checkpoint() {
     }
 }
 
+/// Tells the child of the next test where to write.
+const OPEN_UMASK: &str = "ATLAS_TEST_LOG_WITHOUT_UMASK";
+
+/// Not a test when nobody asks for it: a umask is the whole process's.
+#[test]
+fn child_without_a_umask() {
+    let Ok(dir) = std::env::var(OPEN_UMASK) else {
+        return;
+    };
+    let dir = std::path::Path::new(&dir).join("log");
+    let mut log = open(&dir, &Memory::default()).unwrap();
+    for batch in [300, 65_300] {
+        grow(&mut log, batch);
+    }
+    log.settle().unwrap();
+    grow(&mut log, 3);
+}
+
+#[test]
+fn a_daemon_without_a_umask_makes_nothing_that_others_can_write() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let done = std::process::Command::new("sh")
+        .args(["-c", "umask 0; exec \"$0\" --exact \"$1\""])
+        .arg(std::env::current_exe().unwrap())
+        .arg("log::append::tests::child_without_a_umask")
+        .env(OPEN_UMASK, dir.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let (mut left, mut seen) = (vec![dir.path().join("log")], 0);
+    while let Some(path) = left.pop() {
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        let mode = meta.permissions().mode() & 0o777;
+        let ours = path.components().any(|c| c.as_os_str() == "wal");
+        let wanted = match (ours, meta.is_dir()) {
+            (true, true) => 0o700,
+            (true, false) => 0o600,
+            (false, true) => 0o755,
+            (false, false) => 0o644,
+        };
+        assert_eq!(mode, wanted, "{}: {mode:o}", path.display());
+        if meta.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+        }
+        seen += 1;
+    }
+    assert!(seen > 500, "{seen}");
+}
+
 #[test]
 fn a_log_has_one_writer_at_a_time() {
     let (dir, register, log) = new();

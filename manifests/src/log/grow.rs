@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::edge::Edge;
 use super::tile::{Bundle, MAX_LEVEL, Resource, TileError, WIDTH, encode_hashes};
-use crate::durable::sync_dir;
+use crate::durable::{create, make_dir_lightly, sync_dir};
 use crate::given;
 use crate::merkle::leaf_hash;
 use crate::statement::SetHead;
@@ -107,12 +107,12 @@ impl Files {
     /// Gives a file these bytes, at once for whoever reads it. Partial files that a full one replaces are removed.
     pub(super) fn put(&self, name: &Resource, bytes: &[u8]) -> io::Result<()> {
         let (tmp, to) = (self.dir.join(".new"), self.dir.join(name.path()));
-        let mut file = File::create(&tmp)?;
+        let mut file = create(&tmp, 0o644)?;
         file.write_all(bytes)?;
         drop(file);
         match fs::rename(&tmp, &to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(to.parent().unwrap_or(&self.dir))?;
+                make_dir_lightly(to.parent().unwrap_or(&self.dir), 0o755)?;
                 fs::rename(&tmp, &to)?;
             }
             other => other?,

@@ -1,7 +1,7 @@
 //! The files that help to find a leaf: for 65,536 leaves, what each names, sorted. Made from the log and never needed.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use super::leaf::{Leaf, Revoked};
 use super::reader::SourceError;
 use super::tile::index_path;
 use crate::digest::Sha256;
+use crate::durable::{create, make_dir_lightly};
 use crate::given;
 use crate::id::InstanceId;
 
@@ -182,11 +183,13 @@ pub(super) fn write(
 }
 
 fn put(to: &Path, bytes: &[u8]) -> io::Result<()> {
-    fs::create_dir_all(to.parent().unwrap_or(Path::new(".")))?;
+    make_dir_lightly(to.parent().unwrap_or(Path::new(".")), 0o755)?;
     // Two that write it at once write the same; a name of its own keeps them from mixing.
     let tmp = to.with_extension(format!("new-{}", std::process::id()));
-    fs::write(&tmp, bytes)?;
-    fs::rename(&tmp, to).inspect_err(|_| {
-        let _ = fs::remove_file(&tmp);
-    })
+    let written = create(&tmp, 0o644).and_then(|mut file| file.write_all(bytes));
+    written
+        .and_then(|()| fs::rename(&tmp, to))
+        .inspect_err(|_| {
+            let _ = fs::remove_file(&tmp);
+        })
 }

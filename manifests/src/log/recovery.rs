@@ -3,6 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::append::{AppendError, LogWriter, Pending, Signer, Stage, unsigned};
@@ -112,12 +113,15 @@ impl LogWriter {
             why: e.to_string(),
         })?;
         let wal_dir = dir.join("wal");
-        make_dir(&wal_dir, 0o755).map_err(at(&wal_dir))?;
+        // What stands in it is not signed yet: nobody's but the writer's.
+        make_dir(dir, 0o755).map_err(at(dir))?;
+        make_dir(&wal_dir, 0o700).map_err(at(&wal_dir))?;
         let lock_path = wal_dir.join("lock");
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(&lock_path)
             .map_err(at(&lock_path))?;
         let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;

@@ -10,7 +10,7 @@ use super::edge::Edge;
 use super::grow::Tree;
 use super::tile::{Bundle, MAX_LEVEL, Resource, WIDTH, encode_hashes, hashes};
 use crate::digest::Sha256;
-use crate::durable::sync_dir;
+use crate::durable::{create, sync_dir};
 use crate::merkle::leaf_hash;
 
 /// First bytes of a segment.
@@ -59,12 +59,7 @@ impl Wal {
         let room = (at / ROOM + 1) * ROOM;
         bytes.resize(room as usize, 0);
         let (tmp, to) = (dir.join(".new"), dir.join(name(tree.size())));
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&tmp)?;
+        let mut file = create(&tmp, 0o600)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&tmp, &to)?;
