@@ -16,7 +16,7 @@ use super::leaf::MAX_LEAF;
 use super::note::{MAX_NOTE, MAX_SIGNATURES, NoteError, Signature};
 use super::register::{MAX_VALUE, Register, RegisterError, Swapped};
 use super::tile::Resource;
-use super::wal::{MAX_BODY, Wal};
+use super::wal::{MAX_BODY, NotBegun, Wal};
 use crate::evidence::LogHead;
 use crate::statement::SetHead;
 
@@ -395,10 +395,13 @@ impl LogWriter {
         let dir = self.wal.dir().to_owned();
         let next = self
             .step(Step::Segment)
+            .map_err(NotBegun::from)
             .and_then(|()| Wal::begin(&dir, &self.tree));
-        self.wal = next.map_err(|why| {
-            // The old segment may be gone from the disk's point of view, or the new one there: only a start tells.
-            self.closed = Some(format!("a new segment of the write-ahead log: {why}"));
+        self.wal = next.map_err(|NotBegun { why, may_be_there }| {
+            // Else the old segment stays the one that is written, as when the disk is full, and the next batch tries again.
+            if may_be_there {
+                self.closed = Some(format!("a new segment of the write-ahead log: {why}"));
+            }
             AppendError::Disk {
                 what: "a new segment of the write-ahead log",
                 why,

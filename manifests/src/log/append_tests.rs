@@ -307,6 +307,38 @@ fn tiles_that_cannot_be_made_durable_keep_their_segment() {
     check(dir.path(), 610);
 }
 
+#[test]
+fn a_new_segment_that_finds_no_room_leaves_the_old_one_in_use() {
+    let (dir, register, mut log) = new();
+    log.segment = 1000;
+    grow(&mut log, 3);
+    // In the way of the file that becomes the next segment, as a full disk is.
+    let way = dir.path().join("wal/.new");
+    std::fs::create_dir(&way).unwrap();
+    for _ in 0..3 {
+        grow(&mut log, 100);
+    }
+    assert!(matches!(log.settle(), Err(AppendError::Disk { .. })));
+    assert_eq!(log.wal.start(), 0);
+    drop(log);
+    let mut log = open(dir.path(), &register).unwrap();
+    std::fs::remove_dir(&way).unwrap();
+    log.settle().unwrap();
+    assert_eq!(log.wal.start(), 303);
+    grow(&mut log, 10);
+    check(dir.path(), 313);
+}
+
+#[test]
+fn a_new_segment_that_may_be_there_closes_the_log() {
+    let (dir, _, mut log) = new();
+    grow(&mut log, 3);
+    std::fs::create_dir(dir.path().join(format!("wal/{:020}", 3))).unwrap();
+    assert!(matches!(log.settle(), Err(AppendError::Disk { .. })));
+    let after = log.append(&leaves(3, 1));
+    assert!(matches!(after, Err(AppendError::Closed(_))));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]

@@ -378,7 +378,7 @@ fn fresh(
         });
     }
     let tree = Tree::default();
-    let wal = Wal::begin(wal_dir, &tree).map_err(at(wal_dir))?;
+    let wal = Wal::begin(wal_dir, &tree).map_err(|e| at(wal_dir)(e.why))?;
     Ok(Replayed {
         wal,
         tree,

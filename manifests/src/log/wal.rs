@@ -10,7 +10,7 @@ use super::edge::Edge;
 use super::grow::Tree;
 use super::tile::{Bundle, MAX_LEVEL, Resource, WIDTH, encode_hashes, hashes};
 use crate::digest::Sha256;
-use crate::durable::{create, sync_dir};
+use crate::durable::create;
 use crate::merkle::leaf_hash;
 
 /// First bytes of a segment.
@@ -51,22 +51,51 @@ pub(super) struct Wal {
     room: u64,
 }
 
+/// Why there is no new segment.
+#[derive(Debug)]
+pub(super) struct NotBegun {
+    pub(super) why: io::Error,
+    /// It came as far as its name: the segment before must not be written any more, for a start would not read it.
+    pub(super) may_be_there: bool,
+}
+
+impl From<io::Error> for NotBegun {
+    fn from(why: io::Error) -> Self {
+        Self {
+            why,
+            may_be_there: false,
+        }
+    }
+}
+
 impl Wal {
     /// Begins a segment with this tree, and removes those before. All full tiles and bundles of the tree must be durable.
-    pub(super) fn begin(dir: &Path, tree: &Tree) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// Says whether the new segment may be there all the same: a start would read that one.
+    pub(super) fn begin(dir: &Path, tree: &Tree) -> Result<Self, NotBegun> {
         let mut bytes = header(tree);
         let at = bytes.len() as u64;
         let room = (at / ROOM + 1) * ROOM;
         bytes.resize(room as usize, 0);
         let (tmp, to) = (dir.join(".new"), dir.join(name(tree.size())));
-        let mut file = create(&tmp, 0o600)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&tmp, &to)?;
-        sync_dir(dir)?;
-        for (start, path) in segments(dir)? {
+        // Opened before the rename: after it, too many open files would be one more reason to close the log.
+        let entries = File::open(dir)?;
+        let file = write_new(&tmp, &bytes).inspect_err(|_| {
+            // The old segment may need its room.
+            let _ = fs::remove_file(&tmp);
+        })?;
+        fs::rename(&tmp, &to).map_err(|why| NotBegun {
+            why,
+            may_be_there: !matches!(to.try_exists(), Ok(false)),
+        })?;
+        entries.sync_all().map_err(|why| NotBegun {
+            why,
+            may_be_there: true,
+        })?;
+        // Of no use, and no harm: the newest is the one that is read.
+        for (start, path) in segments(dir).unwrap_or_default() {
             if start != tree.size() {
-                // Of no use, and no harm: the newest is the one that is read.
                 let _ = fs::remove_file(path);
             }
         }
@@ -187,6 +216,13 @@ fn checksum(start: u64, at: u64, body: &[u8]) -> [u8; 32] {
     hash.update(&at.to_be_bytes());
     hash.update(body);
     *hash.finalize().as_bytes()
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut file = create(path, 0o600)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(file)
 }
 
 fn name(start: u64) -> String {
