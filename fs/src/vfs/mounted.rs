@@ -4,16 +4,13 @@ use std::fs;
 use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-
-use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
 
 use super::core::Vfs;
 use super::inode::lock;
 use super::options::Mode;
+use crate::mount::detach::{KernelMount, MountPoint as _};
 
 /// Read-ahead of an inline mount in KiB: the kernel's default of 128 leaves sequential reads at a third of what they can be.
 const READ_AHEAD: &str = "1024";
@@ -27,6 +24,8 @@ struct End {
 pub struct Mounted {
     vfs: Arc<Vfs>,
     mountpoint: PathBuf,
+    /// The kernel's mount; `None` when somebody else mounted it and handed the descriptor over: it is theirs to unmount.
+    mount: Option<KernelMount>,
     end: Arc<End>,
 }
 
@@ -49,6 +48,12 @@ impl Mounted {
             reached: Condvar::new(),
         });
         let mountpoint = vfs.mountpoint.clone();
+        let resolved = resolved(&mountpoint);
+        let mount = match given_descriptor(&mountpoint) {
+            Some(_) => None,
+            // Now, while the topmost mount there is the one that was just made.
+            None => Some(KernelMount::find(&resolved)?),
+        };
         let told = Arc::clone(&end);
         thread::Builder::new()
             .name("fuse-session".into())
@@ -58,11 +63,12 @@ impl Mounted {
                 told.reached.notify_all();
             })?;
         if vfs.io().mode == Mode::Inline {
-            read_ahead(&mountpoint);
+            read_ahead(&resolved);
         }
         Ok(Self {
             vfs,
             mountpoint,
+            mount,
             end,
         })
     }
@@ -91,21 +97,12 @@ impl Mounted {
         lock(&self.end.result).is_some()
     }
 
-    /// Unmounts. EBUSY while anything is open on it; `detach` takes the mount out of the tree at once and lets open files end by themselves.
-    /// Returns before the last request is answered: `wait` does not.
+    /// Unmounts this mount and no other at its place: nothing is done when it is gone. EBUSY while anything is open on it; `detach` takes the
+    /// mount out of the tree at once and lets open files end by themselves. Returns before the last request is answered: `wait` does not.
     pub fn unmount(&self, detach: bool) -> io::Result<()> {
-        if self.is_over() {
-            return Ok(());
-        }
-        let mut flags = UnmountFlags::NOFOLLOW;
-        if detach {
-            flags |= UnmountFlags::DETACH;
-        }
-        match rustix::mount::unmount(&self.mountpoint, flags) {
-            Err(Errno::PERM) => by_helper(&self.mountpoint, detach),
-            // Somebody else was faster.
-            Err(Errno::INVAL) => Ok(()),
-            done => Ok(done?),
+        match &self.mount {
+            Some(mount) if !self.is_over() => mount.detach(detach),
+            _ => Ok(()),
         }
     }
 }
@@ -118,51 +115,31 @@ impl Drop for Mounted {
     }
 }
 
-/// Users unmount through the setuid helper.
-fn by_helper(mountpoint: &Path, detach: bool) -> io::Result<()> {
-    let mut helper = Command::new("fusermount3");
-    helper.arg("-u");
-    if detach {
-        helper.arg("-z");
-    }
-    let output = helper
-        .arg("--")
-        .arg(mountpoint)
-        .stdin(Stdio::null())
-        .output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(said.trim().escape_debug().to_string()))
-}
-
 /// The N of a mount point `/dev/fd/N`: a FUSE descriptor that somebody else has mounted.
 pub(crate) fn given_descriptor(mountpoint: &Path) -> Option<RawFd> {
     let n = mountpoint.strip_prefix("/dev/fd").ok()?;
     n.to_str()?.parse().ok()
 }
 
+/// As mountinfo names a mount point. Its last part is not looked at: that would be a request to ourselves.
+fn resolved(mountpoint: &Path) -> PathBuf {
+    let Some((parent, name)) = mountpoint.parent().zip(mountpoint.file_name()) else {
+        return mountpoint.to_owned();
+    };
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    fs::canonicalize(parent).map_or_else(|_| mountpoint.to_owned(), |p| p.join(name))
+}
+
 /// Best effort: a mount without it works, slower. Found in mountinfo, because a stat would be a request to ourselves.
 fn read_ahead(mountpoint: &Path) {
-    let Ok(mountpoint) = mountpoint.parent().map_or_else(
-        || Ok(mountpoint.to_owned()),
-        |parent| {
-            let parent = if parent.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                parent
-            };
-            let name = mountpoint.file_name().unwrap_or_default();
-            fs::canonicalize(parent).map(|p| p.join(name))
-        },
-    ) else {
-        return;
-    };
     let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
         return;
     };
-    if let Some(device) = device_of(&mounts, &mountpoint)
+    if let Some(device) = device_of(&mounts, mountpoint)
         && let Err(e) = fs::write(format!("/sys/class/bdi/{device}/read_ahead_kb"), READ_AHEAD)
     {
         tracing::debug!("read-ahead stays at its default: {e}");

@@ -1,5 +1,6 @@
 //! The cases. Each has directories of its own, and leaves no mount and no process.
 
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use atlas_fs::control::{Peer, socket_path};
 use atlas_fs::mount::mountinfo;
 use atlas_manifests::authority::Authority;
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::parts::text;
@@ -31,6 +32,10 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     (
         "a mount in place shows its files and lets them go",
         in_place,
+    ),
+    (
+        "a mount in place over a mount of the user's own leaves that one",
+        in_place_over_another,
     ),
     ("a plain umount(8) ends the daemon", plain_umount),
     ("a failure of the daemon is the command's failure", failures),
@@ -253,6 +258,22 @@ fn in_place() {
     good(&site.umount(&[]));
     assert_eq!(fs::read(site.source.join("new")).unwrap(), b"new");
     assert!(site.source.join(".atlas/FORMAT").exists());
+}
+
+fn in_place_over_another() {
+    let mut site = Site::new();
+    let none = MountFlags::empty();
+    mount("mine", &site.source, "tmpfs", none, None::<&CStr>).unwrap();
+    site.point = site.source.clone();
+    fs::write(site.source.join("data"), "below").unwrap();
+    site.mount();
+    assert_eq!(fs::read(site.source.join("data")).unwrap(), b"below");
+    good(&site.umount(&[]));
+    let mounts = mountinfo::mounts().unwrap();
+    let left = mountinfo::at(&mounts, &site.source).map(|m| m.fs_type.as_str());
+    assert_eq!(left, Some("tmpfs"));
+    assert_eq!(fs::read(site.source.join("data")).unwrap(), b"below");
+    unmount(&site.source, UnmountFlags::empty()).unwrap();
 }
 
 fn plain_umount() {
