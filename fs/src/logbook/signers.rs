@@ -1,6 +1,7 @@
 //! Who signs this log's checkpoints: the node's key always, and the instance's where a quote binds it; and where anybody finds these keys.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -61,9 +62,15 @@ impl InstanceSigner {
 
 /// Puts the log's key and its certificate where readers look.
 pub(super) fn publish(dir: &Path, key: &VerifierKey, certificate: &str) -> io::Result<()> {
-    std::fs::create_dir_all(dir)?;
+    make_dir(dir)?;
     replace(&dir.join(CERTIFICATE), certificate.as_bytes())?;
     add(dir, key)
+}
+
+/// With a mode: the daemon's umask is 0.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    let mut made = std::fs::DirBuilder::new();
+    made.recursive(true).mode(0o755).create(dir)
 }
 
 /// Adds a key to those that are known, if it is not among them.
@@ -103,7 +110,7 @@ pub(super) fn archive(dir: &Path) {
     let named = lines.filter_map(|l| Sha256::from_hex(l.name.strip_prefix(&prefix)?).ok());
     for evidence in named {
         let path = head_file(dir, &evidence);
-        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let made = path.parent().map_or(Ok(()), make_dir);
         if let Err(e) = made.and_then(|()| replace(&path, &last.encode())) {
             tracing::warn!("{}: {e}", path.display());
         }
