@@ -306,6 +306,11 @@ impl Key {
         self.0.sign(message).to_bytes()
     }
 
+    /// Another secret, of which this one cannot be told. The context is the use's own.
+    pub(crate) fn derived(&self, context: &str) -> [u8; 32] {
+        blake3::derive_key(context, self.0.as_bytes())
+    }
+
     /// Follows from the key, so that a certificate can be matched with it.
     fn authority_name(&self) -> String {
         format!("Atlas authority {}", hex(&Sha256::of(&self.1).0[..8]))

@@ -44,7 +44,7 @@ fn leaf(n: u64) -> Vec<u8> {
 fn grow(dir: &Path, size: u64) {
     std::fs::create_dir_all(dir).unwrap();
     let register = Box::new(Posix::open(&dir.join("register")).unwrap());
-    let mut log = LogWriter::open(dir, register, ORIGIN, vec![Box::new(sign)]).unwrap();
+    let mut log = LogWriter::open(dir, register, ORIGIN, vec![Box::new(sign)], &[9; 32]).unwrap();
     while log.size() < size {
         let end = (log.size() + 9_973).min(size);
         let leaves: Vec<_> = (log.size()..end).map(leaf).collect();

@@ -180,7 +180,13 @@ fn open(dir: &Path) -> Result<LogWriter> {
     let sign = move |text: &str| vec![key.line(secret.sign(text.as_bytes()).to_vec())];
     let signers: Vec<Box<dyn Signer>> = vec![Box::new(sign)];
     let register = Posix::open(&dir.join("register"))?;
-    Ok(LogWriter::open(dir, Box::new(register), ORIGIN, signers)?)
+    Ok(LogWriter::open(
+        dir,
+        Box::new(register),
+        ORIGIN,
+        signers,
+        &[1; 32],
+    )?)
 }
 
 fn digest(n: u64) -> Sha256 {

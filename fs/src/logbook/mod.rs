@@ -26,7 +26,7 @@ use atlas_manifests::digest::Sha256;
 use atlas_manifests::evidence::binding::spki_digest;
 use atlas_manifests::evidence::{BoundKey, LogHead};
 use atlas_manifests::id::{InstanceId, NodeId, RunId, VersionId};
-use atlas_manifests::log::append::{AppendError, LogWriter};
+use atlas_manifests::log::append::{AppendError, LogWriter, Signer};
 use atlas_manifests::log::find::Finder;
 use atlas_manifests::log::leaf::{Leaf, Reason, Revoked};
 use atlas_manifests::log::operator::LogKey;
@@ -125,11 +125,13 @@ impl Logbook {
         signers::archive(ground.dir);
         let register = guard::register(ground.dir, settings)?;
         let instance = Arc::new(OnceLock::new());
+        let wal_key = key.wal_key();
         let signers = Signers {
             node: key,
             instance: Arc::clone(&instance),
         };
-        let writer = LogWriter::open(ground.dir, register, &origin, vec![Box::new(signers)])
+        let signers: Vec<Box<dyn Signer>> = vec![Box::new(signers)];
+        let writer = LogWriter::open(ground.dir, register, &origin, signers, &wal_key)
             .map_err(|e| e.to_string())?;
         memory.compare(ground, writer.checkpoint())?;
         circulation.compare(ground, &origin, writer.checkpoint())?;

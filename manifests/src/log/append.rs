@@ -392,11 +392,10 @@ impl LogWriter {
                     why,
                 }
             })?;
-        let dir = self.wal.dir().to_owned();
         let next = self
             .step(Step::Segment)
             .map_err(NotBegun::from)
-            .and_then(|()| Wal::begin(&dir, &self.tree));
+            .and_then(|()| self.wal.next(&self.tree));
         self.wal = next.map_err(|NotBegun { why, may_be_there }| {
             // Else the old segment stays the one that is written, as when the disk is full, and the next batch tries again.
             if may_be_there {

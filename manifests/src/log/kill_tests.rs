@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::append::LogWriter;
 use super::checkpoint::Checkpoint;
 use super::reader::{Directory, LogReader};
-use super::testing::{InFile, ORIGIN, check, leaves, signers};
+use super::testing::{InFile, ORIGIN, WAL_KEY, check, leaves, signers};
 use crate::digest::Sha256;
 use crate::statement::SetHead;
 
@@ -18,7 +18,7 @@ const KILLS: u64 = 24;
 
 fn open(dir: &Path) -> LogWriter {
     let register = InFile(dir.join("register"));
-    LogWriter::open(dir, Box::new(register), ORIGIN, signers()).unwrap()
+    LogWriter::open(dir, Box::new(register), ORIGIN, signers(), &WAL_KEY).unwrap()
 }
 
 /// Not a test when nobody kills it: the child of the next one.

@@ -105,6 +105,11 @@ impl LogKey {
         self.key.sign(message)
     }
 
+    /// The secret that marks the log's write-ahead log as its own. Follows from the key, so that it is as old and as well kept as that.
+    pub fn wal_key(&self) -> [u8; 32] {
+        self.key.derived("atlas 2026-11 log write-ahead key")
+    }
+
     /// What others check its signatures with: its name is the log's origin.
     pub fn verifier_key(&self) -> VerifierKey {
         self.verifier.clone()

@@ -40,6 +40,8 @@ fn a_log_s_key_is_made_once_and_known_to_who_pinned_the_authority() {
     let again = house.open(ORIGIN).unwrap();
     assert_eq!(made.certificate_pem(), again.certificate_pem());
     assert_eq!(made.verifier_key(), again.verifier_key());
+    assert_eq!(made.wal_key(), again.wal_key());
+    assert_ne!(made.wal_key(), House::new().open(ORIGIN).unwrap().wal_key());
     let mode = std::fs::metadata(house.file())
         .unwrap()
         .permissions()

@@ -12,7 +12,7 @@ use super::grow::{Files, Tree};
 use super::reader::{Directory, LogReader, Source as _};
 use super::register::{Register, RegisterError};
 use super::tile::Resource;
-use super::wal::{Frame, Wal};
+use super::wal::{Frame, NotOpened, Wal, WalKey};
 use crate::durable::make_dir;
 use crate::evidence::LogHead;
 use crate::statement::SetHead;
@@ -98,6 +98,7 @@ pub enum OpenError {
 
 impl LogWriter {
     /// Opens a log for writing; makes it when neither disk nor register knows of it. All of `signers` sign each checkpoint.
+    /// `key` is a secret of this log for its write-ahead log (`LogKey::wal_key`): what that holds is signed at the next start.
     ///
     /// # Errors
     /// When it cannot be shown that what is signed next extends all that was signed before.
@@ -106,6 +107,7 @@ impl LogWriter {
         register: Box<dyn Register>,
         origin: &str,
         signers: Vec<Box<dyn Signer>>,
+        key: &[u8; 32],
     ) -> Result<Self, OpenError> {
         unsigned(origin, Tree::default().head()).map_err(|e| OpenError::Foreign {
             register: register.name(),
@@ -132,9 +134,17 @@ impl LogWriter {
         let held = Held::load(register.as_ref(), origin)?;
         let published = published(dir)?;
         let files = Files::new(dir);
-        let Replayed { wal, tree, before } = match replay(&wal_dir, &files)? {
+        let key = WalKey::new(*key);
+        let Replayed { wal, tree, before } = match replay(&wal_dir, &files, &key)? {
             Some(replayed) => replayed,
-            None => fresh(dir, &wal_dir, register.as_ref(), &held, published.as_ref())?,
+            None => fresh(
+                dir,
+                &wal_dir,
+                register.as_ref(),
+                &held,
+                published.as_ref(),
+                &key,
+            )?,
         };
         let mut log = Self {
             dir: dir.to_owned(),
@@ -297,8 +307,8 @@ struct Replayed {
 }
 
 /// Reads the newest segment, and writes again each file that it makes: none of them need have come to the disk.
-fn replay(wal_dir: &Path, files: &Files) -> Result<Option<Replayed>, OpenError> {
-    let Some((mut wal, mut tree)) = Wal::open(wal_dir).map_err(at(wal_dir))? else {
+fn replay(wal_dir: &Path, files: &Files, key: &WalKey) -> Result<Option<Replayed>, OpenError> {
+    let Some((mut wal, mut tree)) = Wal::open(wal_dir, key).map_err(not_opened(wal_dir))? else {
         return Ok(None);
     };
     let damaged = |why: &str| OpenError::Damaged {
@@ -345,6 +355,19 @@ fn replay(wal_dir: &Path, files: &Files) -> Result<Option<Replayed>, OpenError> 
     Ok(Some(Replayed { wal, tree, before }))
 }
 
+fn not_opened(wal_dir: &Path) -> impl Fn(NotOpened) -> OpenError {
+    move |e| {
+        match e {
+        NotOpened::Disk(why) => at(wal_dir)(why),
+        NotOpened::Foreign(path) => OpenError::Damaged {
+            path,
+            why: "it does not begin as this log's key writes it, so nothing in it may be signed (was that key's file replaced? then put the old one back)"
+                .to_owned(),
+        },
+    }
+    }
+}
+
 enum Stopped {
     Open(OpenError),
     Io(io::Error),
@@ -363,6 +386,7 @@ fn fresh(
     register: &dyn Register,
     held: &Held,
     published: Option<&Checkpoint>,
+    key: &WalKey,
 ) -> Result<Replayed, OpenError> {
     if let Some(head) = held.head {
         return Err(OpenError::Behind {
@@ -378,7 +402,7 @@ fn fresh(
         });
     }
     let tree = Tree::default();
-    let wal = Wal::begin(wal_dir, &tree).map_err(|e| at(wal_dir)(e.why))?;
+    let wal = Wal::begin(wal_dir, &tree, key).map_err(|e| at(wal_dir)(e.why))?;
     Ok(Replayed {
         wal,
         tree,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::log::append::Step;
 use crate::log::stop::Stop;
-use crate::log::testing::{Memory, check, leaves, open};
+use crate::log::testing::{Memory, ORIGIN, WAL_KEY, check, leaves, open, signers};
 use proptest::prelude::*;
 use std::fs;
 
@@ -244,6 +244,19 @@ fn a_log_without_its_write_ahead_log_is_refused() {
         open(dir.path(), &register),
         Err(OpenError::Damaged { .. })
     ));
+}
+
+#[test]
+fn a_segment_that_another_key_wrote_is_refused_and_named() {
+    let (dir, register, log) = grown(&[10]);
+    drop(log);
+    let register = || Box::new(register.clone());
+    let other = LogWriter::open(dir.path(), register(), ORIGIN, signers(), &[8; 32]);
+    match other {
+        Err(OpenError::Damaged { path, .. }) => assert_eq!(path, segment(dir.path())),
+        _ => panic!("a segment of another key is read"),
+    }
+    LogWriter::open(dir.path(), register(), ORIGIN, signers(), &WAL_KEY).unwrap();
 }
 
 proptest! {

@@ -238,9 +238,12 @@ pub(crate) fn signers() -> Vec<Box<dyn Signer>> {
     vec![signer(ORIGIN, 1), signer("log.example/instance", 2)]
 }
 
+/// What the write-ahead logs of tests are written with.
+pub(crate) const WAL_KEY: [u8; 32] = [9; 32];
+
 /// Opens a log for writing.
 pub(crate) fn open(dir: &Path, register: &Memory) -> Result<LogWriter, OpenError> {
-    LogWriter::open(dir, Box::new(register.clone()), ORIGIN, signers())
+    LogWriter::open(dir, Box::new(register.clone()), ORIGIN, signers(), &WAL_KEY)
 }
 
 /// Checks all that a log's directory says: its checkpoint is signed, each leaf is there, and its proof holds.

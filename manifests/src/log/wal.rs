@@ -1,10 +1,15 @@
 //! What a log is about to say, durable before it is signed: batches of leaves, and the right edge that they grow from. So tiles need no
 //! sync of their own before a segment ends. Not when to write: see `append`.
+//!
+//! A start has the log's key sign what it reads here, so each frame carries a checksum under a secret: whoever can write the disk and does
+//! not have it can cut the log short, which the register notices, and can add nothing.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
 
 use super::edge::Edge;
 use super::grow::Tree;
@@ -14,7 +19,7 @@ use crate::durable::create;
 use crate::merkle::leaf_hash;
 
 /// First bytes of a segment.
-const MAGIC: &[u8; 8] = b"atlaswl1";
+const MAGIC: &[u8; 8] = b"atlaswl2";
 /// No batch is longer, in bytes.
 pub(super) const MAX_BODY: usize = 32 << 20;
 /// A segment's beginning is at most a bundle and eight tiles.
@@ -40,15 +45,33 @@ impl Frame {
     }
 }
 
+/// What the checksums are made with; wiped when dropped.
+pub(super) type WalKey = Zeroizing<[u8; 32]>;
+
 /// The segment that is written now.
 pub(super) struct Wal {
     dir: PathBuf,
+    key: WalKey,
     file: File,
     start: u64,
     /// Where the next frame begins.
     at: u64,
     /// How long the file is; beyond `at` are zeroes.
     room: u64,
+}
+
+/// Why the newest segment is not read.
+#[derive(Debug)]
+pub(super) enum NotOpened {
+    Disk(io::Error),
+    /// This file does not begin as one that was written with this key.
+    Foreign(PathBuf),
+}
+
+impl From<io::Error> for NotOpened {
+    fn from(why: io::Error) -> Self {
+        Self::Disk(why)
+    }
 }
 
 /// Why there is no new segment.
@@ -73,8 +96,8 @@ impl Wal {
     ///
     /// # Errors
     /// Says whether the new segment may be there all the same: a start would read that one.
-    pub(super) fn begin(dir: &Path, tree: &Tree) -> Result<Self, NotBegun> {
-        let mut bytes = header(tree);
+    pub(super) fn begin(dir: &Path, tree: &Tree, key: &WalKey) -> Result<Self, NotBegun> {
+        let mut bytes = header(tree, key);
         let at = bytes.len() as u64;
         let room = (at / ROOM + 1) * ROOM;
         bytes.resize(room as usize, 0);
@@ -101,6 +124,7 @@ impl Wal {
         }
         Ok(Self {
             dir: dir.to_owned(),
+            key: key.clone(),
             file,
             start: tree.size(),
             at,
@@ -109,19 +133,17 @@ impl Wal {
     }
 
     /// Opens the newest segment; `None` when there is none. Tells the tree that it begins with.
-    pub(super) fn open(dir: &Path) -> io::Result<Option<(Self, Tree)>> {
+    pub(super) fn open(dir: &Path, key: &WalKey) -> Result<Option<(Self, Tree)>, NotOpened> {
         let Some((start, path)) = segments(dir)?.into_iter().max() else {
             return Ok(None);
         };
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
         let room = file.metadata()?.len();
-        let found = read_header(&mut &file)?.filter(|(tree, _)| tree.size() == start);
-        let (tree, at) = found.ok_or_else(|| {
-            let why = format!("{} is damaged at its beginning", path.display());
-            io::Error::new(io::ErrorKind::InvalidData, why)
-        })?;
+        let found = read_header(&mut &file, key)?.filter(|(tree, _)| tree.size() == start);
+        let (tree, at) = found.ok_or(NotOpened::Foreign(path))?;
         let opened = Self {
             dir: dir.to_owned(),
+            key: key.clone(),
             file,
             start,
             at,
@@ -148,7 +170,7 @@ impl Wal {
         let mut file = self.file.try_clone()?;
         file.seek(SeekFrom::Start(self.at))?;
         let mut reader = BufReader::with_capacity(ROOM as usize, file);
-        while let Some((frame, length)) = read_frame(&mut reader, self.start, self.at)? {
+        while let Some((frame, length)) = read_frame(&mut reader, &self.key, self.start, self.at)? {
             each(frame)?;
             self.at += length;
         }
@@ -197,21 +219,22 @@ impl Wal {
             out.extend(leaf);
         }
         let length = (out.len() - PREFIX) as u32;
-        let sum = checksum(self.start, self.at, &out[PREFIX..]);
+        let sum = checksum(&self.key, self.start, self.at, &out[PREFIX..]);
         out[..4].copy_from_slice(&length.to_be_bytes());
         out[4..PREFIX].copy_from_slice(&sum);
         out
     }
 
-    /// Where segments lie.
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
+    /// Begins the next segment in this one's place: see `begin`.
+    pub(super) fn next(&self, tree: &Tree) -> Result<Self, NotBegun> {
+        Self::begin(&self.dir, tree, &self.key)
     }
 }
 
 /// Of the place too: a leaf may hold bytes that would be a frame elsewhere.
-fn checksum(start: u64, at: u64, body: &[u8]) -> [u8; 32] {
-    let mut hash = blake3::Hasher::new();
+fn checksum(key: &WalKey, start: u64, at: u64, body: &[u8]) -> [u8; 32] {
+    // A frame never lies at 0, where the beginning of a segment is said to.
+    let mut hash = blake3::Hasher::new_keyed(key);
     hash.update(&start.to_be_bytes());
     hash.update(&at.to_be_bytes());
     hash.update(body);
@@ -251,7 +274,7 @@ fn only_zeroes(file: &mut File) -> io::Result<bool> {
     }
 }
 
-fn header(tree: &Tree) -> Vec<u8> {
+fn header(tree: &Tree, key: &WalKey) -> Vec<u8> {
     let mut body = tree.size().to_be_bytes().to_vec();
     body.extend((tree.bundle().bytes().len() as u32).to_be_bytes());
     body.extend(tree.bundle().bytes());
@@ -260,17 +283,17 @@ fn header(tree: &Tree) -> Vec<u8> {
     }
     let mut out = MAGIC.to_vec();
     out.extend((body.len() as u32).to_be_bytes());
-    out.extend(checksum(0, 0, &body));
+    out.extend(checksum(key, 0, 0, &body));
     out.extend(body);
     out
 }
 
 /// The tree that a segment begins with, and where its frames begin; `None` when the bytes are no such thing.
-fn read_header(file: &mut impl Read) -> io::Result<Option<(Tree, u64)>> {
+fn read_header(file: &mut impl Read, key: &WalKey) -> io::Result<Option<(Tree, u64)>> {
     let Some(magic) = exactly(file, MAGIC.len())? else {
         return Ok(None);
     };
-    let Some(body) = checked(file, 0, 0, MAX_HEADER)? else {
+    let Some(body) = checked(file, key, (0, 0), MAX_HEADER)? else {
         return Ok(None);
     };
     let at = (MAGIC.len() + PREFIX + body.len()) as u64;
@@ -303,8 +326,13 @@ fn base(body: &[u8]) -> Option<Tree> {
 }
 
 /// The frame at this place and its length in the file; `None` when there is no whole one.
-fn read_frame(file: &mut impl Read, start: u64, at: u64) -> io::Result<Option<(Frame, u64)>> {
-    let Some(body) = checked(file, start, at, MAX_BODY)? else {
+fn read_frame(
+    file: &mut impl Read,
+    key: &WalKey,
+    start: u64,
+    at: u64,
+) -> io::Result<Option<(Frame, u64)>> {
+    let Some(body) = checked(file, key, (start, at), MAX_BODY)? else {
         return Ok(None);
     };
     let length = (PREFIX + body.len()) as u64;
@@ -334,7 +362,12 @@ fn frame(body: &[u8]) -> Option<Frame> {
 }
 
 /// Bytes with a length and a checksum before them.
-fn checked(file: &mut impl Read, start: u64, at: u64, most: usize) -> io::Result<Option<Vec<u8>>> {
+fn checked(
+    file: &mut impl Read,
+    key: &WalKey,
+    (start, at): (u64, u64),
+    most: usize,
+) -> io::Result<Option<Vec<u8>>> {
     let Some(prefix) = exactly(file, PREFIX)? else {
         return Ok(None);
     };
@@ -344,7 +377,7 @@ fn checked(file: &mut impl Read, start: u64, at: u64, most: usize) -> io::Result
         return Ok(None);
     }
     let body = exactly(file, length)?;
-    Ok(body.filter(|body| checksum(start, at, body) == sum))
+    Ok(body.filter(|body| blake3::Hash::from(checksum(key, start, at, body)) == *sum))
 }
 
 fn exactly(file: &mut impl Read, length: usize) -> io::Result<Option<Vec<u8>>> {
