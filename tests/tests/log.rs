@@ -206,7 +206,7 @@ fn a_state_that_was_restored_from_a_copy_is_not_written_on() {
     files::copy_tree(&copy, &lab.behind(".atlas"));
     let refused = lab.mount_refused(&Options::new(Io::Passthrough)).expect(1);
     assert!(
-        refused.stderr.contains("older than what was signed before"),
+        refused.stderr.contains("older than the register"),
         "{}",
         refused.stderr
     );
