@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use atlas_manifests::log::checkpoint::Checkpoint;
 
-use super::{Inner, Logbook, circulation, guard, lock, signers};
+use super::{Inner, Logbook, circulation, entry, guard, lock, signers};
 use crate::background;
 
 /// A thread without anything due looks again after so long.
@@ -44,6 +44,16 @@ impl Logbook {
         }
         inner.stopping = true;
         self.bell.notify_all();
+        inner.waiting.append(&mut lock(&self.queue));
+        if !inner.waiting.is_empty() {
+            if let Err(e) = entry::save(&inner.waiting_file, &inner.waiting) {
+                tracing::error!("{}: {e}", inner.waiting_file.display());
+            }
+            let waiting = inner.waiting.len();
+            tracing::warn!(
+                "{waiting} manifests are sealed and not logged: the next mount logs them"
+            );
+        }
         while !inner.ended {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
