@@ -52,7 +52,15 @@ pub(crate) fn make_dir_soon(
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let parent = path.parent().filter(|p| *p != Path::new("")).ok_or(e)?;
             make_dir_soon(parent, 0o755, changed)?;
-            make_dir_soon(path, mode, changed)
+            // Where that did not help, as below /proc, no further try will.
+            match DirBuilder::new().mode(mode).create(path) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+                    return Ok(());
+                }
+                made => made?,
+            }
+            changed.insert(parent.to_owned());
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))
         }
         Err(e) => Err(e),
     }
@@ -146,4 +154,14 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> io::Result<
     write().inspect_err(|_| {
         let _ = fs::remove_file(&tmp);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_can_never_be_made_is_an_error_and_no_endless_try() {
+        assert!(make_dir(Path::new("/proc/nothing-of-this-name/x"), 0o755).is_err());
+    }
 }

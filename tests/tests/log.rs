@@ -1,6 +1,7 @@
 //! The transparency log of a real mount: what is sealed is in it, once, whatever happens; who forks it is refused; others can check it.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -81,6 +82,11 @@ fn manifests(lab: &Lab) -> Vec<Vec<u8>> {
     whole.map(bytes).collect()
 }
 
+/// Past the capture of tests that pass: the scripts tell what was skipped.
+fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {what}");
+}
+
 /// A server of ours that ends with the test.
 struct Server {
     child: Child,
@@ -145,7 +151,7 @@ both! {
             assert_eq!(leaves_of(&lab, &manifest), 1);
         }
         let Some(check) = std::env::var_os("ATLAS_TEST_TLOGCHECK") else {
-            println!("SKIPPED tlogcheck: Go's own reader of such logs is not installed");
+            skipped("tlogcheck: Go's own reader of such logs is not installed");
             return;
         };
         let mut others = Command::new(check);
@@ -185,7 +191,7 @@ both! {
                 Answer::of(others).expect(0);
             }
         } else {
-            println!("SKIPPED tlogcheck: Go's own reader of such logs is not installed");
+            skipped("tlogcheck: Go's own reader of such logs is not installed");
         }
     }
 }
@@ -383,9 +389,7 @@ fn a_log_that_is_served_is_checked_like_one_on_disk() {
 #[test]
 fn a_register_that_hangs_holds_up_nobody_and_loses_nothing() {
     let Some(etcd) = std::env::var_os("ATLAS_TEST_ETCD") else {
-        println!(
-            "SKIPPED etcd: not installed (ATLAS_TEST_ETCD): a register that hangs is not tried"
-        );
+        skipped("etcd: not installed (ATLAS_TEST_ETCD): a register that hangs is not tried");
         return;
     };
     let lab = Lab::new();

@@ -14,6 +14,7 @@ use rustix::mount::UnmountFlags;
 use super::core::Vfs;
 use super::inode::lock;
 use super::options::Mode;
+use crate::mount::mountinfo;
 
 /// Read-ahead of an inline mount in KiB: the kernel's default of 128 leaves sequential reads at a third of what they can be.
 const READ_AHEAD: &str = "1024";
@@ -94,7 +95,7 @@ impl Mounted {
     /// Unmounts. EBUSY while anything is open on it; `detach` takes the mount out of the tree at once and lets open files end by themselves.
     /// Returns before the last request is answered: `wait` does not.
     pub fn unmount(&self, detach: bool) -> io::Result<()> {
-        if self.is_over() {
+        if self.is_over() || !is_ours(&self.mountpoint) {
             return Ok(());
         }
         let mut flags = UnmountFlags::NOFOLLOW;
@@ -116,6 +117,14 @@ impl Drop for Mounted {
             tracing::warn!("cannot detach {}: {e}", self.mountpoint.display());
         }
     }
+}
+
+/// Unmounting goes by path: once ours is gone, what is there is the filesystem that it covered, and not ours to take away.
+fn is_ours(mountpoint: &Path) -> bool {
+    let Ok(mounts) = mountinfo::mounts() else {
+        return false;
+    };
+    mountinfo::at(&mounts, mountpoint).is_some_and(|m| m.fs_type == mountinfo::FS_TYPE)
 }
 
 /// Users unmount through the setuid helper.

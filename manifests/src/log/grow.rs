@@ -1,8 +1,9 @@
 //! A log's tree as it grows: which files a batch makes, and how they come to the disk. Not durable by itself: the write-ahead log is.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::edge::Edge;
@@ -107,12 +108,12 @@ impl Files {
     /// Gives a file these bytes, at once for whoever reads it. Partial files that a full one replaces are removed.
     pub(super) fn put(&self, name: &Resource, bytes: &[u8]) -> io::Result<()> {
         let (tmp, to) = (self.dir.join(".new"), self.dir.join(name.path()));
-        let mut file = File::create(&tmp)?;
+        let mut file = create(&tmp)?;
         file.write_all(bytes)?;
         drop(file);
         match fs::rename(&tmp, &to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(to.parent().unwrap_or(&self.dir))?;
+                make_dirs(to.parent().unwrap_or(&self.dir))?;
                 fs::rename(&tmp, &to)?;
             }
             other => other?,
@@ -165,4 +166,16 @@ impl Files {
         dirs.iter()
             .try_for_each(|dir| sync_dir(&self.dir.join(dir)))
     }
+}
+
+/// For all to read and nobody to change, whatever the umask: a daemon of a mount has none.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o644);
+    options.open(path)
+}
+
+/// Directories, likewise.
+pub(super) fn make_dirs(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o755).create(path)
 }

@@ -1,10 +1,11 @@
 //! The files that help to find a leaf: for 65,536 leaves, what each names, sorted. Made from the log and never needed.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::grow::{create, make_dirs};
 use super::leaf::{Leaf, Revoked};
 use super::reader::SourceError;
 use super::tile::index_path;
@@ -182,10 +183,10 @@ pub(super) fn write(
 }
 
 fn put(to: &Path, bytes: &[u8]) -> io::Result<()> {
-    fs::create_dir_all(to.parent().unwrap_or(Path::new(".")))?;
+    make_dirs(to.parent().unwrap_or(Path::new(".")))?;
     // Two that write it at once write the same; a name of its own keeps them from mixing.
     let tmp = to.with_extension(format!("new-{}", std::process::id()));
-    fs::write(&tmp, bytes)?;
+    create(&tmp)?.write_all(bytes)?;
     fs::rename(&tmp, to).inspect_err(|_| {
         let _ = fs::remove_file(&tmp);
     })

@@ -3,6 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::append::{AppendError, LogWriter, Pending, Signer, Stage, unsigned};
@@ -118,6 +119,7 @@ impl LogWriter {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(&lock_path)
             .map_err(at(&lock_path))?;
         let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
