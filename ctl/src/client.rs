@@ -80,10 +80,12 @@ impl Client {
         })
     }
 
-    /// With the logs that lie where the daemon says.
+    /// With the logs of its state: its own as the mount shows it, since an in-place mount covers the state.
     pub(crate) fn with_logs(mut self, status: &Status) -> Self {
         let nodes = status.node_state.as_path().parent();
-        self.logs = Some(Logs::of(&Layout::at(status.state.as_path(), nodes)));
+        let layout = Layout::at(status.state.as_path(), nodes);
+        let mountpoint = status.mountpoint.as_path();
+        self.logs = Some(Logs::mounted(&layout, status.node, mountpoint));
         self
     }
 

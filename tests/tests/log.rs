@@ -1,6 +1,7 @@
 //! The transparency log of a real mount: what is sealed is in it, once, whatever happens; who forks it is refused; others can check it.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -81,6 +82,11 @@ fn manifests(lab: &Lab) -> Vec<Vec<u8>> {
     whole.map(bytes).collect()
 }
 
+/// Past the capture of tests that pass: the scripts tell what was skipped.
+fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {what}");
+}
+
 /// A server of ours that ends with the test.
 struct Server {
     child: Child,
@@ -130,7 +136,8 @@ both! {
     fn every_seal_is_a_leaf_that_others_can_prove(io) {
         let lab = Lab::new();
         lab.put("in", b"input");
-        let mount = lab.mount(Options::new(io));
+        // Over the state itself: what the log says is then read through the mount.
+        let mount = lab.mount(Options::new(io).in_place());
         let before = size(&mount);
         mount.sh("for i in $(seq 1 300); do cat in > out$i; echo $i >> out$i; done").ok();
         mount.sync();
@@ -138,12 +145,13 @@ both! {
         mount.await_state("out300", "logged");
         let v = mount.verify("out300", 0);
         assert_eq!(transparency(&v), "affirming", "{v}");
+        mount.ctl(&["log", "check", "."]).expect(0);
         audit(&lab);
         for manifest in manifests(&lab) {
             assert_eq!(leaves_of(&lab, &manifest), 1);
         }
         let Some(check) = std::env::var_os("ATLAS_TEST_TLOGCHECK") else {
-            println!("SKIPPED tlogcheck: Go's own reader of such logs is not installed");
+            skipped("tlogcheck: Go's own reader of such logs is not installed");
             return;
         };
         let mut others = Command::new(check);
@@ -183,7 +191,7 @@ both! {
                 Answer::of(others).expect(0);
             }
         } else {
-            println!("SKIPPED tlogcheck: Go's own reader of such logs is not installed");
+            skipped("tlogcheck: Go's own reader of such logs is not installed");
         }
     }
 }
@@ -206,7 +214,7 @@ fn a_state_that_was_restored_from_a_copy_is_not_written_on() {
     files::copy_tree(&copy, &lab.behind(".atlas"));
     let refused = lab.mount_refused(&Options::new(Io::Passthrough)).expect(1);
     assert!(
-        refused.stderr.contains("older than what was signed before"),
+        refused.stderr.contains("older than the register"),
         "{}",
         refused.stderr
     );
@@ -375,4 +383,93 @@ fn a_log_that_is_served_is_checked_like_one_on_disk() {
     mount.sh("echo more > more").ok();
     mount.sync();
     ctl::ctl(Path::new("/"), &watch).expect(0);
+}
+
+/// A register that does not answer holds up neither jobs nor seals nor the end; what waited is logged by the next mount.
+#[test]
+fn a_register_that_hangs_holds_up_nobody_and_loses_nothing() {
+    let Some(etcd) = std::env::var_os("ATLAS_TEST_ETCD") else {
+        skipped("etcd: not installed (ATLAS_TEST_ETCD): a register that hangs is not tried");
+        return;
+    };
+    let lab = Lab::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let url = format!("http://127.0.0.1:{port}");
+    let mut command = Command::new(etcd);
+    command.arg("--data-dir").arg(lab.scratch().join("etcd"));
+    command.args([
+        "--listen-client-urls",
+        &url,
+        "--advertise-client-urls",
+        &url,
+    ]);
+    command.args([
+        "--listen-peer-urls",
+        "http://127.0.0.1:0",
+        "--log-level",
+        "error",
+    ]);
+    let etcd = Server {
+        child: command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+        said: url,
+    };
+    let pid = Pid::from_raw(i32::try_from(etcd.child.id()).unwrap()).unwrap();
+    let register = format!("etcd://127.0.0.1:{port}/log");
+    let options = Options::new(Io::Passthrough)
+        .flag("--log-register")
+        .flag(&register);
+    wait::until("etcd listens", || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    // A log that began with a register of its own moves to the new one.
+    let mount = lab.mount(Options::new(Io::Passthrough));
+    mount.sh("echo 0 > f0").ok();
+    mount.sync();
+    mount.unmount();
+    let mount = lab.mount(options.clone());
+    mount.sh("echo 1 > f1").ok();
+    mount.sync();
+    kill_process(pid, Signal::STOP).unwrap();
+    mount
+        .sh("for i in $(seq 2 40); do echo $i > f$i; done")
+        .ok();
+    mount.sync();
+    assert_eq!(
+        mount.attribute("f40", "user.atlas.state").as_deref(),
+        Some("sealed")
+    );
+    let began = std::time::Instant::now();
+    mount.unmount();
+    assert!(
+        began.elapsed().as_secs() < 60,
+        "unmounting took {:?}",
+        began.elapsed()
+    );
+    kill_process(pid, Signal::CONT).unwrap();
+    let mount = lab.mount(options);
+    mount.sync();
+    wait::until("all of it is logged", || {
+        let state = mount.attribute("f40", "user.atlas.state");
+        (state.as_deref() == Some("logged")).then_some(())
+    });
+    for i in [0, 1, 2, 40] {
+        assert_eq!(
+            transparency(&mount.verify(&format!("f{i}"), 0)),
+            "affirming"
+        );
+    }
+    mount.unmount();
+    // Without the register that it has moved to, nobody can tell whether the log is the newest.
+    let refused = lab.mount_refused(&Options::new(Io::Passthrough)).expect(1);
+    assert!(
+        refused.stderr.contains("give it again"),
+        "{}",
+        refused.stderr
+    );
 }

@@ -55,9 +55,10 @@ impl Engine {
         if let Some(keeper) = &self.keeper {
             keeper.stop();
         }
-        self.log.stop();
+        self.log.stop(self.pending() == 0);
         self.settle_journal();
         if self.pending() == 0
+            && self.log.is_settled()
             && let Err(e) = self.journal.finish()
         {
             tracing::warn!(error = %e, "the journal stays, the next mount will read it");

@@ -7,13 +7,16 @@ use atlas_manifests::evidence::LogHead;
 use atlas_manifests::id::{InstanceId, NodeRef, VersionId};
 use atlas_manifests::index::Index;
 use atlas_manifests::log::leaf::{Reason, Revoked};
+use atlas_manifests::log::state::published;
 use atlas_manifests::rows::VersionRow;
 use atlas_manifests::shelf::Catalogue as _;
 use atlas_manifests::vocabulary::State;
 use atlas_manifests::wire::{LogStatus, Say};
+use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::answers::error;
+use super::journal::Record;
 use super::scribe::Signed;
 use super::{Engine, StartOptions, Work};
 use crate::attest::head::LogSource;
@@ -51,6 +54,16 @@ pub(super) fn stored(engine: &Engine, stored: &mut [Signed]) {
         if !engine.log.is_waiting(s.version) {
             s.row.state = State::Logged;
         }
+    }
+}
+
+/// A version that came into the log late needs no journal any more.
+pub(super) fn settled(engine: &Engine, row: &VersionRow) {
+    if let (NodeRef::Version(version), Some(manifest)) = (row.node, row.manifest) {
+        engine.journal(&Record::Settled {
+            version,
+            manifest: manifest.sha256,
+        });
     }
 }
 
@@ -126,6 +139,23 @@ impl Engine {
         match self.log.revoke(what, reason) {
             Ok(()) => Say::Done,
             Err(why) => error(1, why),
+        }
+    }
+
+    /// A file of the node's log, for readers that cannot reach the state: it may lie below the mount.
+    pub(super) fn log_file(&self, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+        let name = name.strip_prefix(b"log/").map(std::str::from_utf8);
+        let Some(Ok(name)) = name else {
+            return Ok(None);
+        };
+        let Some(file) = published(name) else {
+            return Ok(None);
+        };
+        let dir = self.options.layout.log(self.options.node);
+        match std::fs::read(dir.join(file)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Errno::from_io_error(&e).unwrap_or(Errno::IO)),
         }
     }
 

@@ -137,7 +137,11 @@ impl Engine {
             );
             return;
         }
-        left.ended.retain(|node, _| !self.settled_in_index(*node));
+        // Sealed and not logged: the journal would say so otherwise.
+        left.ended.retain(|node, _| {
+            self.state_in_index(*node)
+                .is_none_or(|s| s == State::Sealed || is_on_its_way(s))
+        });
         if !left.ended.is_empty() {
             tracing::info!(
                 versions = left.ended.len(),
@@ -243,18 +247,13 @@ impl Engine {
             .map_err(|e| e.to_string())
     }
 
+    fn state_in_index(&self, node: NodeRef) -> Option<State> {
+        let rows = self.index.versions(&[node]).ok();
+        rows.and_then(|mut v| v.pop().flatten()).map(|r| r.state)
+    }
+
     fn settled_in_index(&self, node: NodeRef) -> bool {
-        let row = self
-            .index
-            .versions(&[node])
-            .ok()
-            .and_then(|mut v| v.pop().flatten());
-        row.is_some_and(|r| {
-            !matches!(
-                r.state,
-                State::Open | State::Held | State::Digesting | State::Waiting
-            )
-        })
+        self.state_in_index(node).is_some_and(|s| !is_on_its_way(s))
     }
 
     /// The file at a row's path, when it still holds the bytes that ended.
@@ -274,6 +273,13 @@ impl Engine {
         let file = raw.identity.and_then(|i| self.still(raw.path.as_path(), i));
         Restored { raw, known, file }
     }
+}
+
+fn is_on_its_way(state: State) -> bool {
+    matches!(
+        state,
+        State::Open | State::Held | State::Digesting | State::Waiting
+    )
 }
 
 #[cfg(test)]

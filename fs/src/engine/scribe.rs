@@ -201,7 +201,10 @@ impl Scribe {
                 }
                 Work::Logged(versions) => {
                     let late = logging::late(&self.index, &versions);
-                    late.into_iter().for_each(|row| rows.version(row));
+                    for row in late {
+                        logging::settled(engine, &row);
+                        rows.version(row);
+                    }
                 }
                 Work::Sync(tell) => waiting.push(tell),
                 Work::Stop => stop = true,
@@ -217,7 +220,8 @@ impl Scribe {
             rows.version(s.row.clone());
         }
         self.write_rows(engine, rows);
-        for s in &stored {
+        // What waits for the log is the next mount's to log, if this one ends before.
+        for s in stored.iter().filter(|s| s.row.state == State::Logged) {
             engine.journal(&Record::Settled {
                 version: s.version,
                 manifest: s.reference.sha256,

@@ -115,6 +115,7 @@ impl Engine {
                 pending => format!("pending {pending}\n").into_bytes(),
             })),
             b"mark" => Some(Ok(Vec::new())),
+            other if other.starts_with(b"log/") => self.log_file(other).transpose(),
             other => {
                 let hex = other.strip_prefix(b"by-digest/")?.strip_suffix(b".c2pa")?;
                 self.manifest_by_hex(std::str::from_utf8(hex).ok()?)

@@ -65,8 +65,13 @@ pub(super) enum Told {
     Nothing,
     /// The same checkpoint, with the lines of witnesses.
     Cosigned(Box<Checkpoint>),
-    /// Somebody has seen another history, or more of it: why nothing may be signed any more.
-    Ahead(String),
+    /// Somebody shows another head than this log had when it was asked: more of it, or another history.
+    Ahead {
+        /// Who, in words.
+        who: String,
+        /// What it shows, signed by this log.
+        shown: Box<Checkpoint>,
+    },
 }
 
 impl Circulation {
@@ -78,7 +83,8 @@ impl Circulation {
         let quorum = match &settings.witnesses {
             None => Quorum::none(),
             Some(path) => {
-                let bytes = given::read(path, MAX_POLICY).map_err(|e| e.to_string())?;
+                let bytes = given::read(path, MAX_POLICY)
+                    .map_err(|e| format!("{}: {e}", path.display()))?;
                 Quorum::parse(&bytes).map_err(|e| format!("{}: {e}", path.display()))?
             }
         };
@@ -130,17 +136,24 @@ impl Circulation {
                 .map(|a| a.join().unwrap_or_else(|_| lost()))
                 .collect()
         });
+        let mut silent = 0;
         let mut state = lock(&self.state);
         for ((witness, head), seen) in self.witnesses.iter().zip(heads).zip(&mut state.seen) {
             let who = format!("the witness {}", witness.name);
             match head {
                 Ok(Some(then)) => {
-                    extends(ground, &who, &then, now)?;
+                    extends(ground.dir, ground.named, &who, &then, now)?;
                     *seen = Some(then.head.head.size);
                 }
                 Ok(None) => {}
-                Err(why) => tracing::warn!("{who} cannot say what it has seen of this log: {why}"),
+                Err(why) => {
+                    silent += 1;
+                    tracing::warn!("{who} cannot say what it has seen of this log: {why}");
+                }
             }
+        }
+        if silent > 0 && silent == self.witnesses.len() {
+            return Err("no witness answers, so nobody can tell whether this log is the newest: start one, or mount without --witnesses".to_owned());
         }
         Ok(())
     }
@@ -200,20 +213,12 @@ impl Circulation {
                     *seen = Some(size);
                 }
                 Answer::Ahead {
-                    size: more,
-                    shown: Some(shown),
-                } => {
-                    return Told::Ahead(format!(
-                        "{who} has {more} leaves of this log, and this daemon {size}: another daemon writes it, or this disk came from a copy; {who} shows\n{}",
-                        text(&shown)
-                    ));
+                    shown: Some(shown), ..
                 }
-                Answer::Conflict { shown: Some(shown) } => {
-                    return Told::Ahead(format!(
-                        "{who} has another history of this log; it shows\n{}and this daemon has\n{}",
-                        text(&shown),
-                        text(newest)
-                    ));
+                | Answer::Conflict { shown: Some(shown) } => {
+                    // Asked again soon: by then it is judged, or this log has grown.
+                    lock(&self.state).not_before = Some(Instant::now() + LINGER);
+                    return Told::Ahead { who, shown };
                 }
                 // Whoever cannot show what he says does not stop a log.
                 Answer::Ahead { size: more, .. } => troubles.push(format!(
@@ -271,8 +276,4 @@ impl Circulation {
 fn prove(dir: &Path, old: u64, new: u64) -> Result<Vec<Sha256>, String> {
     let log = LogReader::open(Directory::new(dir)).map_err(|e| e.to_string())?;
     log.consistency(old, new).map_err(|e| e.to_string())
-}
-
-fn text(checkpoint: &Checkpoint) -> String {
-    String::from_utf8_lossy(&checkpoint.encode()).into_owned()
 }

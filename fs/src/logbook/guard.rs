@@ -1,39 +1,44 @@
-//! What keeps a daemon from signing a second history: its register, and a memory of the newest head that does not lie with the data.
+//! What keeps a daemon from signing a second history: its register, which does not lie with the data, and the witnesses.
 //!
-//! Who restores the data from a copy seldom restores the authority's directory with it. Neither is a defence against whoever restores both:
-//! that takes a witness, or a register of another machine.
+//! Who restores the data from a copy seldom restores the authority's directory with it, where the register is kept unless it is elsewhere. That is no
+//! defence against whoever restores both: that takes a witness, or a register of another machine.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use atlas_manifests::id::NodeId;
 use atlas_manifests::log::checkpoint::Checkpoint;
-use atlas_manifests::log::note::{Signed, VerifierKey};
-use atlas_manifests::log::operator::usual_origin;
+use atlas_manifests::log::note::Signed;
+use atlas_manifests::log::operator::{LogKey, key_file, usual_origin};
 use atlas_manifests::log::reader::{Directory, LogReader};
-use atlas_manifests::log::register::{Register, posix};
+use atlas_manifests::log::recovery::OpenError;
+use atlas_manifests::log::register::posix::Posix;
+use atlas_manifests::log::register::{Register, RegisterError};
 use atlas_manifests::set::empty_head;
 
 use super::Ground;
 use super::settings::Settings;
-use crate::mount::state::replace;
 
 const REMEDY: &str =
     "restore the node's newest state, or begin a new one: move the node's directory away";
 
-/// The log's name: the one that it has, else the one that is wished for.
-pub(super) fn origin(ground: &Ground<'_>, settings: &Settings) -> Result<String, String> {
-    let wished = settings.origin.clone();
+/// The published checkpoint; `None`: nothing was logged yet.
+pub(super) fn published(ground: &Ground<'_>) -> Result<Option<Checkpoint>, String> {
     let named = |e: &dyn std::fmt::Display| format!("{}/checkpoint: {e}", ground.named.display());
-    let has = match std::fs::read(ground.dir.join("checkpoint")) {
-        Ok(bytes) => {
-            let read = Checkpoint::parse(&bytes).map_err(|e| named(&e))?;
-            Some(read.head.origin)
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(named(&e)),
-    };
-    match (has, wished) {
+    match std::fs::read(ground.dir.join("checkpoint")) {
+        Ok(bytes) => Checkpoint::parse(&bytes).map(Some).map_err(|e| named(&e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(named(&e)),
+    }
+}
+
+/// The log's name: the one that it has, else the one that is wished for.
+pub(super) fn origin(
+    ground: &Ground<'_>,
+    published: Option<&Checkpoint>,
+    settings: &Settings,
+) -> Result<String, String> {
+    let wished = settings.origin.clone();
+    match (published.map(|c| c.head.origin.clone()), wished) {
         (Some(has), Some(wished)) if has != wished => Err(format!(
             "this node's log is named {has}, and a log keeps its name: leave --log-origin out"
         )),
@@ -42,71 +47,82 @@ pub(super) fn origin(ground: &Ground<'_>, settings: &Settings) -> Result<String,
     }
 }
 
+/// The log's key. A log that has begun is signed by the key that it began with, or by none.
+pub(super) fn key(
+    ground: &Ground<'_>,
+    published: Option<&Checkpoint>,
+    origin: &str,
+) -> Result<LogKey, String> {
+    let file = key_file(ground.authority_dir, ground.node);
+    let other = || {
+        format!(
+            "{}: the log of this node was signed with another key than {}: put back the authority's directory that it was made with, or begin a new node: move {} away",
+            ground.named.display(),
+            file.display(),
+            ground.named.parent().unwrap_or(ground.named).display()
+        )
+    };
+    if published.is_some() && !file.exists() {
+        return Err(other());
+    }
+    let key = LogKey::open_or_create(ground.authority, ground.authority_dir, ground.node, origin)
+        .map_err(|e| e.to_string())?;
+    match published {
+        Some(now) if now.signed_by_log(&key.verifier_key()) != Signed::Yes => Err(other()),
+        _ => Ok(key),
+    }
+}
+
 /// Where the newest checkpoint stands.
-pub(super) fn register(dir: &Path, settings: &Settings) -> Result<Box<dyn Register>, String> {
-    match &settings.register {
-        None => {
-            let register = posix::Posix::open(&dir.join("register"));
-            Ok(Box::new(register.map_err(|e| e.to_string())?))
-        }
-        Some(address) => atlas_net::register::open(address).map_err(|e| e.to_string()),
+pub(super) fn register(
+    ground: &Ground<'_>,
+    published: Option<&Checkpoint>,
+    settings: &Settings,
+) -> Result<Box<dyn Register>, String> {
+    let file = format!("log-{}.register", ground.node);
+    let own = ground.authority_dir.join(file);
+    let Some(address) = &settings.register else {
+        let register = Posix::open(&own).map_err(|e| e.to_string())?;
+        return Ok(Box::new(register));
+    };
+    let elsewhere = atlas_net::register::open(address).map_err(|e| e.to_string())?;
+    if published.is_some() && own.exists() {
+        adopt(&own, &*elsewhere).map_err(|e| e.to_string())?;
     }
+    Ok(elsewhere)
 }
 
-/// The newest checkpoint that this machine signed, kept beside the authority's key.
-pub(super) struct Memory {
-    path: PathBuf,
-    key: VerifierKey,
+/// A log that moves to a new register takes along what its own one held.
+fn adopt(own: &Path, elsewhere: &dyn Register) -> Result<(), RegisterError> {
+    if elsewhere.load()?.is_some() {
+        return Ok(());
+    }
+    let Some(held) = Posix::open(own)?.load()? else {
+        return Ok(());
+    };
+    // Whoever was first there is judged when the log is opened.
+    let _ = elsewhere.swap(None, &held)?;
+    tracing::info!(
+        "the log's newest checkpoint stands in {} from now on",
+        elsewhere.name()
+    );
+    Ok(())
 }
 
-impl Memory {
-    pub(super) fn of(authority_dir: &Path, node: NodeId, key: VerifierKey) -> Self {
-        Self {
-            path: authority_dir.join(format!("log-{node}.head")),
-            key,
+/// Why a log cannot be opened, and what to do about it.
+pub(super) fn unopened(error: &OpenError, settings: &Settings) -> String {
+    match error {
+        OpenError::RegisterBehind { .. } if settings.register.is_none() => {
+            format!("{error}; if this node was mounted with --log-register before, give it again")
         }
-    }
-
-    /// Whether a log that was just opened goes on from what is remembered.
-    ///
-    /// # Errors
-    /// When it does not: this disk is older, or another history. One line, with both heads.
-    pub(super) fn compare(
-        &self,
-        ground: &Ground<'_>,
-        now: Option<&Checkpoint>,
-    ) -> Result<(), String> {
-        let bytes = match std::fs::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(format!("{}: {e}", self.path.display())),
-        };
-        let damaged = || {
-            format!(
-                "{}: is not a checkpoint that this node signed: if you know why, remove it",
-                self.path.display()
-            )
-        };
-        let then = Checkpoint::parse(&bytes).map_err(|_| damaged())?;
-        if then.signed_by_log(&self.key) != Signed::Yes {
-            return Err(damaged());
-        }
-        let memory = format!("this machine's memory ({})", self.path.display());
-        extends(ground, &memory, &then, now)
-    }
-
-    /// Remembers. What cannot be kept is said: it is a second line of defence.
-    pub(super) fn keep(&self, now: Option<&Checkpoint>) {
-        let Some(now) = now else { return };
-        if let Err(e) = replace(&self.path, &now.encode()) {
-            tracing::warn!("{}: {e}", self.path.display());
-        }
+        _ => error.to_string(),
     }
 }
 
 /// Whether the log in `dir`, whose head is `now`, extends what somebody remembers of it.
 pub(super) fn extends(
-    ground: &Ground<'_>,
+    dir: &Path,
+    named: &Path,
     who: &str,
     then: &Checkpoint,
     now: Option<&Checkpoint>,
@@ -117,7 +133,7 @@ pub(super) fn extends(
         "{who} has {} leaves with the root {}, the log in {} has {} with {}",
         was.size,
         was.root,
-        ground.named.display(),
+        named.display(),
         is.size,
         is.root
     );
@@ -132,7 +148,7 @@ pub(super) fn extends(
     let same = if was.size == is.size {
         is.root
     } else {
-        LogReader::open(Directory::new(ground.dir))
+        LogReader::open(Directory::new(dir))
             .and_then(|log| log.root(was.size))
             .map_err(|e| e.to_string())?
     };

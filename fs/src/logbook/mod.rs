@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use atlas_manifests::authority::{Authority, InstanceKey};
 use atlas_manifests::digest::Sha256;
@@ -29,7 +29,6 @@ use atlas_manifests::id::{InstanceId, NodeId, RunId, VersionId};
 use atlas_manifests::log::append::{AppendError, LogWriter, Signer};
 use atlas_manifests::log::find::Finder;
 use atlas_manifests::log::leaf::{Leaf, Reason, Revoked};
-use atlas_manifests::log::operator::LogKey;
 use atlas_manifests::log::reader::{Directory, LogReader};
 use atlas_manifests::statement::SetHead;
 
@@ -42,6 +41,10 @@ use self::shown::Shown;
 pub use self::shown::Standing;
 use self::signers::{InstanceSigner, Signers};
 
+/// What could not be logged is tried again after so long, then after twice that ...
+const RETRY: Duration = Duration::from_secs(1);
+/// ... and at most after so long.
+const LONGEST: Duration = Duration::from_secs(30);
 /// No more entries go to the writer at once.
 const BATCH: usize = 10_000;
 
@@ -63,12 +66,15 @@ pub struct Ground<'a> {
 pub struct Logbook {
     dir: PathBuf,
     origin: String,
-    memory: guard::Memory,
+    /// As a person would name it.
+    named: PathBuf,
     /// Signs from the instance's first leaf on.
     instance: Arc<OnceLock<InstanceSigner>>,
     inner: Mutex<Inner>,
     /// Apart from `inner`, which is held while the disk and the register are waited for: whoever asks for this does not wait for them.
     shown: Mutex<Shown>,
+    /// Stored, while somebody waits for the register under `inner`.
+    queue: Mutex<Vec<Entry>>,
     bell: Condvar,
     thread: Mutex<Option<JoinHandle<()>>>,
     circulation: Circulation,
@@ -97,6 +103,8 @@ struct Inner {
     /// Stored, and not in the log.
     waiting: Vec<Entry>,
     waiting_file: PathBuf,
+    /// After a failure nothing is tried before, and how long the wait was.
+    not_before: Option<(Instant, Duration)>,
     /// Given to the writer, which will log it before anything else.
     flying: Option<Batch>,
     /// An anchor is due, and is not in the log yet.
@@ -112,18 +120,20 @@ impl Logbook {
     /// # Errors
     /// Why this daemon must not write this log, or cannot, in one line.
     pub fn open(ground: &Ground<'_>, settings: &Settings) -> Result<Arc<Self>, String> {
-        let origin = guard::origin(ground, settings)?;
-        let key =
-            LogKey::open_or_create(ground.authority, ground.authority_dir, ground.node, &origin)
-                .map_err(|e| e.to_string())?;
+        let published = guard::published(ground)?;
+        let published = published.as_ref();
+        let origin = guard::origin(ground, published, settings)?;
+        let key = guard::key(ground, published, &origin)?;
         let public = key.verifier_key();
-        signers::publish(ground.dir, &public, key.certificate_pem())
-            .map_err(|e| format!("{}: {e}", ground.named.display()))?;
-        let memory = guard::Memory::of(ground.authority_dir, ground.node, public.clone());
+        // Before anything is signed: what an earlier life left unfinished is, when the log is opened.
         let circulation = Circulation::new(ground.dir, &public, settings)?;
+        circulation.compare(ground, &origin, published)?;
+        std::fs::create_dir_all(ground.dir)
+            .and_then(|()| signers::publish(ground.dir, &public, key.certificate_pem()))
+            .map_err(|e| format!("{}: {e}", ground.named.display()))?;
         // As the life before published it: what is finished now is signed without that life's key.
         signers::archive(ground.dir);
-        let register = guard::register(ground.dir, settings)?;
+        let register = guard::register(ground, published, settings)?;
         let instance = Arc::new(OnceLock::new());
         let wal_key = key.wal_key();
         let signers = Signers {
@@ -132,10 +142,7 @@ impl Logbook {
         };
         let signers: Vec<Box<dyn Signer>> = vec![Box::new(signers)];
         let writer = LogWriter::open(ground.dir, register, &origin, signers, &wal_key)
-            .map_err(|e| e.to_string())?;
-        memory.compare(ground, writer.checkpoint())?;
-        circulation.compare(ground, &origin, writer.checkpoint())?;
-        memory.keep(writer.checkpoint());
+            .map_err(|e| guard::unopened(&e, settings))?;
         let waiting_file = ground.dir.join("waiting");
         let waiting =
             entry::load(&waiting_file).map_err(|e| format!("{}: {e}", waiting_file.display()))?;
@@ -143,7 +150,7 @@ impl Logbook {
         Ok(Arc::new(Self {
             dir: ground.dir.to_owned(),
             origin,
-            memory,
+            named: ground.named.to_owned(),
             instance,
             inner: Mutex::new(Inner {
                 writer,
@@ -154,6 +161,7 @@ impl Logbook {
                 runs: HashMap::new(),
                 waiting,
                 waiting_file,
+                not_before: None,
                 flying: None,
                 owes_anchor: false,
                 pace: Pace::default(),
@@ -161,6 +169,7 @@ impl Logbook {
                 ended: false,
             }),
             shown: Mutex::new(shown),
+            queue: Mutex::default(),
             bell: Condvar::new(),
             thread: Mutex::new(None),
             circulation,
@@ -210,17 +219,19 @@ impl Logbook {
         let _ = self.tell.set(tell);
     }
 
-    /// These are stored, in this order. What cannot be logged now waits, across a crash too.
+    /// These are stored, in this order. What cannot be logged now waits: no seal is held up by a register that does not answer, but the first.
     pub fn log(&self, entries: Vec<Entry>) {
         if entries.is_empty() {
             return;
         }
         lock(&self.shown).waits(&entries);
-        let mut inner = lock(&self.inner);
-        inner.waiting.extend(entries);
-        // What went wrong is told by `standing`, and tried again.
-        let _ = self.settle(&mut inner, None);
-        drop(inner);
+        lock(&self.queue).extend(entries);
+        if let Ok(mut inner) = self.inner.try_lock()
+            && inner.not_before.is_none_or(|(at, _)| Instant::now() >= at)
+        {
+            // What went wrong is told by `standing`, and tried again.
+            let _ = self.settle(&mut inner, None);
+        }
         self.bell.notify_all();
     }
 
@@ -266,6 +277,11 @@ impl Logbook {
         lock(&self.shown).waiting.contains(&version)
     }
 
+    /// Whether everything that is stored is in the log.
+    pub fn is_settled(&self) -> bool {
+        lock(&self.shown).waiting.is_empty()
+    }
+
     /// Why nothing may be signed any more.
     pub fn refusal(&self) -> Option<String> {
         lock(&self.shown).refused.clone()
@@ -281,16 +297,22 @@ impl Logbook {
         if let Some(why) = self.refusal() {
             return Err(why);
         }
+        inner.waiting.append(&mut lock(&self.queue));
         let done = self.commit(inner, leaf);
         if let Some(now) = inner.writer.checkpoint() {
             lock(&self.shown).head = now.head.clone();
         }
         let Err(e) = done else {
+            inner.not_before = None;
             if lock(&self.shown).trouble.take().is_some() {
                 tracing::info!("the transparency log goes on");
             }
             return Ok(());
         };
+        let pause = inner
+            .not_before
+            .map_or(RETRY, |(_, pause)| (pause * 2).min(LONGEST));
+        inner.not_before = Some((Instant::now() + pause, pause));
         let text = format!("the transparency log: {e}");
         let before = lock(&self.shown).trouble.replace(text.clone());
         if before.as_ref() != Some(&text) {
@@ -300,7 +322,10 @@ impl Logbook {
         for entry in inner.waiting.iter_mut().chain(flying) {
             entry.waited = true;
         }
-        if let Err(e) = entry::save(&inner.waiting_file, &inner.waiting) {
+        if before.is_none()
+            && let Err(e) = entry::save(&inner.waiting_file, &inner.waiting)
+        {
+            // The journal has them too, but for registrations.
             tracing::error!("{}: {e}", inner.waiting_file.display());
         }
         if matches!(e, AppendError::Lost { .. } | AppendError::Closed(_)) {
@@ -354,7 +379,6 @@ impl Logbook {
             inner.anchors = seq + 1;
             inner.owes_anchor = false;
             inner.pace.anchored();
-            self.memory.keep(inner.writer.checkpoint());
         }
         let waited: Vec<VersionId> = batch
             .entries

@@ -109,7 +109,7 @@ pub(super) fn archive(dir: &Path) {
     let lines = last.note.signatures.iter();
     let named = lines.filter_map(|l| Sha256::from_hex(l.name.strip_prefix(&prefix)?).ok());
     for evidence in named {
-        let path = head_file(dir, &evidence);
+        let path = dir.join(head_file(&evidence));
         let made = path.parent().map_or(Ok(()), make_dir);
         if let Err(e) = made.and_then(|()| replace(&path, &last.encode())) {
             tracing::warn!("{}: {e}", path.display());

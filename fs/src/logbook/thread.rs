@@ -1,16 +1,14 @@
 //! The log's own thread: what could not be logged is tried again, anchors are logged when they are due, others are told. No seal waits for it.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use atlas_manifests::log::checkpoint::Checkpoint;
 
-use super::{Inner, Logbook, circulation, lock, signers};
+use super::{Inner, Logbook, circulation, entry, guard, lock, signers};
 use crate::background;
 
-/// What waits is tried again after so long.
-const RETRY: Duration = Duration::from_secs(1);
 /// A thread without anything due looks again after so long.
 const IDLE: Duration = Duration::from_secs(3600);
 /// At the end others are waited for so long.
@@ -28,19 +26,34 @@ impl Logbook {
             .map_err(|e| format!("a thread for the log: {e}"))
     }
 
-    /// The last anchor, when the instance ends in order: after it nothing of this instance is logged. Waits a bounded time for others to sign.
-    pub fn stop(&self) {
-        {
-            let mut inner = lock(&self.inner);
-            if inner.instance.is_none() || inner.stopping {
-                return;
-            }
-            self.anchor(&mut inner, true);
-            inner.stopping = true;
-        }
-        self.bell.notify_all();
+    /// The end of the instance. `whole`: nothing of it is left over, so that nothing may follow its last anchor. Waits a bounded time, for the
+    /// register and for others to sign.
+    pub fn stop(&self, whole: bool) {
         let deadline = Instant::now() + STOP_WITHIN;
-        let mut inner = lock(&self.inner);
+        let Some(mut inner) = self.inner_by(deadline) else {
+            tracing::warn!(
+                "the log's register does not answer: what waits is logged by the next mount"
+            );
+            return;
+        };
+        if inner.instance.is_none() || inner.stopping {
+            return;
+        }
+        if inner.not_before.is_none() && self.refusal().is_none() {
+            self.anchor(&mut inner, whole);
+        }
+        inner.stopping = true;
+        self.bell.notify_all();
+        inner.waiting.append(&mut lock(&self.queue));
+        if !inner.waiting.is_empty() {
+            if let Err(e) = entry::save(&inner.waiting_file, &inner.waiting) {
+                tracing::error!("{}: {e}", inner.waiting_file.display());
+            }
+            let waiting = inner.waiting.len();
+            tracing::warn!(
+                "{waiting} manifests are sealed and not logged: the next mount logs them"
+            );
+        }
         while !inner.ended {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -57,6 +70,18 @@ impl Logbook {
             && thread.join().is_err()
         {
             tracing::error!("the log's thread panicked");
+        }
+    }
+
+    /// The writer, if it is free before a deadline: who has it may be waiting for a register.
+    fn inner_by(&self, deadline: Instant) -> Option<MutexGuard<'_, Inner>> {
+        loop {
+            match self.inner.try_lock() {
+                Ok(inner) => return Some(inner),
+                Err(TryLockError::Poisoned(e)) => return Some(e.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+            }
         }
     }
 
@@ -83,7 +108,14 @@ impl Logbook {
                         // By now a newer one may be published; this one stands beside it.
                         let _ = inner.writer.replace_checkpoint(&cosigned);
                     }
-                    circulation::Told::Ahead(why) => self.refuse(why),
+                    // By now this log may have what the witness was shown by somebody else.
+                    circulation::Told::Ahead { who, shown } => {
+                        let now = inner.writer.checkpoint();
+                        if let Err(why) = guard::extends(&self.dir, &self.named, &who, &shown, now)
+                        {
+                            self.refuse(format!("{why}; it shows {:?}", shown.note.text));
+                        }
+                    }
                 }
                 if !stopping {
                     continue;
@@ -106,7 +138,10 @@ impl Logbook {
     }
 
     fn catch_up(&self, inner: &mut Inner) {
-        if !inner.waiting.is_empty() || inner.flying.is_some() {
+        if inner.not_before.is_some_and(|(at, _)| Instant::now() < at) {
+            return;
+        }
+        if !inner.waiting.is_empty() || inner.flying.is_some() || !lock(&self.queue).is_empty() {
             let _ = self.settle(inner, None);
         }
         // With hardware anchors come with their quotes.
@@ -120,8 +155,11 @@ impl Logbook {
     fn patience(&self, inner: &Inner, newest: &Checkpoint) -> Duration {
         let now = Instant::now();
         let mut sleep = self.circulation.patience(newest, now).unwrap_or(IDLE);
-        if !inner.waiting.is_empty() || inner.flying.is_some() || inner.owes_anchor {
-            sleep = sleep.min(RETRY);
+        let owes = !inner.waiting.is_empty() || inner.flying.is_some() || inner.owes_anchor;
+        if let Some((at, _)) = inner.not_before {
+            sleep = sleep.min(at.saturating_duration_since(now));
+        } else if owes || !lock(&self.queue).is_empty() {
+            sleep = Duration::ZERO;
         }
         if let (None, Some(at)) = (inner.evidence, inner.pace.next()) {
             sleep = sleep.min(at.saturating_duration_since(now));

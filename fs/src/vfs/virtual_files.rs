@@ -30,9 +30,10 @@ const FILES: [(&str, NodeId, u16); 4] = [
     ("sync", NodeId(VIRTUAL + 4), 0o444),
     ("mark", NodeId(VIRTUAL + 5), 0o666),
 ];
+const LOG: NodeId = NodeId(VIRTUAL + 6);
 const FIRST_FREE: u64 = VIRTUAL + 16;
 
-/// Files below `by-digest` that the kernel knows.
+/// Files below `by-digest` and `log` that the kernel knows.
 #[derive(Debug)]
 pub(crate) struct VirtualNodes {
     names: DashMap<u64, (PathBuf, u64)>,
@@ -118,11 +119,13 @@ impl Vfs {
         match parent {
             ROOT => Found::Here(show(TOP)),
             TOP if name == "by-digest" => Found::Here(show(BY_DIGEST)),
+            TOP if name == "log" => Found::Here(show(LOG)),
             TOP => match FILES.iter().find(|f| name == f.0) {
                 Some((_, id, _)) => Found::Here(show(*id)),
                 None => Found::Nothing,
             },
             BY_DIGEST => Found::Ask(Path::new("by-digest").join(name)),
+            LOG => Found::Ask(Path::new("log").join(name)),
             _ => Found::Nothing,
         }
     }
@@ -222,18 +225,19 @@ pub(crate) fn read(id: NodeId, position: u64) -> impl Iterator<Item = (Entry, Sh
     })
 }
 
-/// What a virtual directory lists. `by-digest` lists nothing: it would be every manifest there is.
+/// What a virtual directory lists. `by-digest` lists nothing: it would be every manifest there is; nor does `log`.
 fn entries(id: NodeId) -> Vec<(&'static str, Shown)> {
     let mut all = vec![(".", show(id)), ("..", show(TOP))];
     if id == TOP {
         all.push(("by-digest", show(BY_DIGEST)));
+        all.push(("log", show(LOG)));
         all.extend(FILES.map(|(name, id, _)| (name, show(id))));
     }
     all
 }
 
 fn is_dir(id: NodeId) -> bool {
-    id == TOP || id == BY_DIGEST
+    id == TOP || id == BY_DIGEST || id == LOG
 }
 
 fn show(id: NodeId) -> Shown {

@@ -35,7 +35,7 @@ fn the_directory_is_reachable_but_not_listed_and_hides_the_real_one() {
     assert_eq!(listed(&mount.path), ["f"]);
     assert_eq!(
         listed(&door),
-        ["by-digest", "mark", "metrics", "status", "sync"]
+        ["by-digest", "log", "mark", "metrics", "status", "sync"]
     );
     assert_eq!(fs::read(door.join("status")).expect("read"), b"{\"v\":1}\n");
     let manifest = fs::read(door.join("by-digest/abcd.c2pa")).expect("read");

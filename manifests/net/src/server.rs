@@ -1,7 +1,6 @@
 //! Serves a log's directory as it stands (C2SP tlog-tiles), its keys, its certificate, and proofs for manifests. It reads, and writes nothing.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use atlas_manifests::digest::Sha256;
@@ -26,7 +25,7 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// A log's directory.
 #[derive(Debug)]
 struct Shown {
-    dir: PathBuf,
+    dir: Directory,
     /// One proof is looked for at a time: leaves are read for it, and nobody is to keep all threads busy with that.
     one: Mutex<()>,
 }
@@ -65,9 +64,9 @@ impl Asked {
 ///
 /// # Errors
 /// When the address cannot be had.
-pub fn serve_log(dir: &Path, listen: SocketAddr, ends: Ends) -> Result<Serving, ServeError> {
+pub fn serve_log(dir: Directory, listen: SocketAddr, ends: Ends) -> Result<Serving, ServeError> {
     let shown = Shown {
-        dir: dir.to_owned(),
+        dir,
         one: Mutex::new(()),
     };
     let app = Router::new().fallback(answer).with_state(Arc::new(shown));
@@ -109,7 +108,7 @@ impl Shown {
             Resource::Checkpoint => (TEXT, FRESH),
             Resource::Tile { .. } | Resource::Entries { .. } => (BYTES, FOR_EVER),
         };
-        match Directory::new(&self.dir).get(resource) {
+        match self.dir.get(resource) {
             Ok(Some(body)) => Told {
                 status: StatusCode::OK,
                 kind,
@@ -122,7 +121,7 @@ impl Shown {
     }
 
     fn small(&self, name: &str, kind: &'static str) -> Told {
-        match given::read(&self.dir.join(name), MAX_SMALL) {
+        match given::read(&self.dir.file(name), MAX_SMALL) {
             Ok(body) => Told {
                 status: StatusCode::OK,
                 kind,
@@ -136,7 +135,7 @@ impl Shown {
 
     fn proof(&self, manifest: &Sha256) -> Result<Told, LogError> {
         let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
-        let log = match LogReader::open(Directory::new(&self.dir)) {
+        let log = match LogReader::open(self.dir.clone()) {
             Err(LogError::Empty(_)) => return Ok(nothing()),
             log => log?,
         };

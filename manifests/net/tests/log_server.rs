@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 
 use atlas_manifests::log::proof::Proof;
-use atlas_manifests::log::reader::{LogReader, Source as _};
+use atlas_manifests::log::reader::{Directory, LogReader, Source as _};
 use atlas_manifests::log::tile::Resource;
 use atlas_manifests::merkle::{is_consistent, leaf_hash};
 use atlas_net::http::{Reply, join};
@@ -29,7 +29,12 @@ fn lab(size: u64) -> Lab {
     let log = Log::new(ORIGIN, 1);
     log.write(&dir.path().join("log"), size);
     let addr = "127.0.0.1:0".parse().unwrap();
-    let server = serve_log(&dir.path().join("log"), addr, Ends::WithOwner).unwrap();
+    let server = serve_log(
+        Directory::new(dir.path().join("log")),
+        addr,
+        Ends::WithOwner,
+    )
+    .unwrap();
     Lab {
         url: format!("http://{}", server.addr()),
         dir,

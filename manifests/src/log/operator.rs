@@ -227,6 +227,16 @@ fn read_log(der: &[u8]) -> Result<CertifiedLog, &'static str> {
         _ => None,
     });
     let origin = origin.ok_or("it names no origin")?;
+    // The usual name of a node's log is no other's: who remembers heads by name would take one for the other.
+    let usual = usual_origin(node);
+    let (place, _) = usual.rsplit_once('/').unwrap_or((&usual, ""));
+    if origin != usual
+        && origin
+            .strip_prefix(place)
+            .is_some_and(|o| o.starts_with('/'))
+    {
+        return Err("it names the origin of another node's log");
+    }
     let public = certificate::ed25519(&cert).ok_or("its key is not Ed25519")?;
     let key = VerifierKey::new(origin, KeyKind::Ed25519, public)
         .map_err(|_| "its origin could not be that of a log")?;

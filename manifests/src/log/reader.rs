@@ -44,21 +44,43 @@ impl<S: Source + ?Sized> Source for &S {
 
 /// A log's directory.
 #[derive(Debug, Clone)]
-pub struct Directory(PathBuf);
+pub struct Directory {
+    path: PathBuf,
+    flat: bool,
+}
 
 impl Directory {
     /// That of a log, whether it is there or not.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self {
+            path: path.into(),
+            flat: false,
+        }
+    }
+
+    /// As a mount shows it: without directories below it, `:` in names for `/`.
+    pub fn flat(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            flat: true,
+        }
+    }
+
+    /// Where a file of it lies.
+    pub fn file(&self, name: &str) -> PathBuf {
+        if self.flat {
+            return self.path.join(name.replace('/', ":"));
+        }
+        self.path.join(name)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     fn read(&self, resource: &Resource) -> Result<Option<Vec<u8>>, SourceError> {
-        let path = self.0.join(resource.path());
+        let path = self.file(&resource.path());
         let failed = |why: String| SourceError {
             what: path.display().to_string(),
             why,

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use heads::{COSIGNED, bound_name, head_file};
 
+use super::tile::Resource;
+
 use heads::Heads;
 
 use super::find::Finder;
@@ -33,9 +35,18 @@ pub const KEYS: &str = "keys";
 /// No list of keys is longer, in bytes: one of some 150 bytes for each life of a daemon.
 pub const MAX_KEYS: u64 = 4 << 20;
 
+/// The file of a log that anybody may read, by its name in a mount's `.atlas/log`, where `:` stands for `/`; `None`: there is none.
+pub fn published(name: &str) -> Option<String> {
+    let path = name.replace(':', "/");
+    let other = || [CERTIFICATE, KEYS, COSIGNED].contains(&path.as_str()) || heads::is_head(&path);
+    (!name.contains('/') && (Resource::parse(&path).is_ok() || other())).then_some(path)
+}
+
 /// The logs of one state directory.
 pub struct Logs {
     layout: Layout,
+    /// The log of a mounted node, as its mount shows it.
+    mounted: Option<(NodeId, PathBuf)>,
     open: Mutex<HashMap<NodeId, Log>>,
 }
 
@@ -66,7 +77,23 @@ impl Logs {
     pub fn of(layout: &Layout) -> Self {
         Self {
             layout: layout.clone(),
+            mounted: None,
             open: Mutex::default(),
+        }
+    }
+
+    /// The same while `node` is mounted at `mountpoint`, which may cover its state.
+    pub fn mounted(layout: &Layout, node: NodeId, mountpoint: &Path) -> Self {
+        Self {
+            mounted: Some((node, mountpoint.join(".atlas/log"))),
+            ..Self::of(layout)
+        }
+    }
+
+    fn directory(&self, node: NodeId) -> Directory {
+        match &self.mounted {
+            Some((mounted, dir)) if *mounted == node => Directory::flat(dir),
+            _ => Directory::new(self.layout.log(node)),
         }
     }
 
@@ -105,7 +132,7 @@ impl Logs {
 
     /// Which of these manifests a node's log has. Reads no more of it than it must, and keeps nothing.
     pub fn among(&self, node: NodeId, manifests: &[Sha256]) -> Vec<bool> {
-        let Ok(log) = LogReader::open(Directory::new(self.layout.log(node))) else {
+        let Ok(log) = LogReader::open(self.directory(node)) else {
             return vec![false; manifests.len()];
         };
         let finder = Finder::new(&log);
@@ -133,7 +160,7 @@ impl Logs {
     ) -> Result<Option<T>, ShelfError> {
         // What is in it is whole whoever panicked: a log is put in when it is read, and grows at its end.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = self.layout.log(node);
+        let dir = self.directory(node);
         let log = match open.entry(node) {
             Slot::Occupied(known) => known.into_mut(),
             Slot::Vacant(place) => match Log::open(&dir)? {
@@ -141,7 +168,7 @@ impl Logs {
                 None => return Ok(None),
             },
         };
-        ask(log).map(Some).map_err(|e| told(&dir, e))
+        ask(log).map(Some).map_err(|e| told(dir.path(), e))
     }
 }
 
@@ -157,7 +184,7 @@ fn told(dir: &Path, e: LogError) -> ShelfError {
 }
 
 impl Log {
-    fn open(dir: &Path) -> Result<Option<Self>, ShelfError> {
+    fn open(dir: &Directory) -> Result<Option<Self>, ShelfError> {
         let absent = |e: &io::Error| {
             matches!(
                 e.kind(),
@@ -167,23 +194,23 @@ impl Log {
             )
         };
         // A node's directory is for its owner; to others its log is not here.
-        match given::open(&dir.join("checkpoint")) {
+        match given::open(&dir.file("checkpoint")) {
             Err(GivenError::Io(e)) if absent(&e) => return Ok(None),
-            Err(e) => return Err(failed(&dir.join("checkpoint"), e)),
+            Err(e) => return Err(failed(&dir.file("checkpoint"), e)),
             Ok(_) => {}
         }
-        let reader = LogReader::open(Directory::new(dir)).map_err(|e| told(dir, e))?;
+        let reader = LogReader::open(dir.clone()).map_err(|e| told(dir.path(), e))?;
         let mut log = Self {
             heads: Heads::below(dir),
             evidence: HashMap::new(),
             reader,
-            certificate: read(dir.join(CERTIFICATE), MAX_CERTIFICATE)?,
-            keys: read(dir.join(KEYS), MAX_KEYS)?,
+            certificate: read(dir.file(CERTIFICATE), MAX_CERTIFICATE)?,
+            keys: read(dir.file(KEYS), MAX_KEYS)?,
             manifests: Vec::new(),
             instances: HashMap::new(),
             revoked: HashMap::new(),
         };
-        log.scan(0).map_err(|e| told(dir, e))?;
+        log.scan(0).map_err(|e| told(dir.path(), e))?;
         Ok(Some(log))
     }
 
@@ -272,8 +299,7 @@ impl Log {
     /// Goes on to the newest checkpoint.
     fn catch_up(&mut self) -> Result<(), LogError> {
         let known = self.reader.head().size;
-        let dir = Directory::new(self.reader.source().path());
-        let newer = LogReader::open(dir)?;
+        let newer = LogReader::open(self.reader.source().clone())?;
         if newer.head().size > known {
             self.reader = newer;
             self.scan(known)?;

@@ -215,7 +215,7 @@ impl Case<'_> {
             None => {
                 let demanded = self.terms.appraiser.policy.log.require;
                 let text = "its node has a log, and it is not in it";
-                let remedy = "what was sealed is logged soon: wait with atlasctl sync, and see atlasctl doctor";
+                let remedy = "what is sealed now is logged soon (atlasctl sync); what was sealed before there was a log never is";
                 j.flaws.push(Flaw::weak(demanded, text, remedy));
                 None
             }

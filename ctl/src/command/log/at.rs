@@ -9,7 +9,7 @@ use atlas_manifests::layout::Layout;
 use atlas_manifests::log::note::VerifierKey;
 use atlas_manifests::log::operator::{MAX_CERTIFICATE, certified};
 use atlas_manifests::log::reader::{Directory, Source, SourceError};
-use atlas_manifests::log::state::CERTIFICATE;
+use atlas_manifests::log::state::{CERTIFICATE, KEYS};
 use atlas_manifests::log::tile::Resource;
 use atlas_manifests::trust::{self, Anchors};
 use atlas_net::http::Http;
@@ -38,23 +38,26 @@ impl At {
         if let Some(url) = asked.and_then(OsStr::to_str).filter(|t| is_url(t)) {
             return Ok(Self::Url(Remote::new(Http::new(PATIENCE), url)));
         }
-        Self::dir(asked, global).map(|d| Self::Dir(Directory::new(d)))
+        Self::dir(asked, global).map(Self::Dir)
     }
 
     /// The directory of the log that is meant.
-    pub(super) fn dir(asked: Option<&OsStr>, global: &Global) -> Result<PathBuf, Failure> {
+    pub(super) fn dir(asked: Option<&OsStr>, global: &Global) -> Result<Directory, Failure> {
         if let Some(path) = asked.map(Path::new).filter(|p| is_log(p)) {
-            return Ok(path.to_owned());
+            return Ok(Directory::new(path));
         }
         let path = asked.map_or(Path::new("."), Path::new);
         if asked.is_none()
             && let Some(state) = &global.state
         {
-            return of_state(state, global);
+            return of_state(state, global).map(Directory::new);
         }
         match place::locate(path)?.place {
-            Place::Live { status, .. } => Ok(status.node_state.as_path().join("log")),
-            Place::Backing { state, .. } => of_state(&state, global),
+            Place::Live { status, .. } => {
+                let shown = status.mountpoint.as_path().join(".atlas/log");
+                Ok(Directory::flat(shown))
+            }
+            Place::Backing { state, .. } => of_state(&state, global).map(Directory::new),
             Place::Loose => Err(Failure::new(
                 Code::NO_MANIFEST,
                 format!(
@@ -76,7 +79,7 @@ impl At {
     /// The log's own key, when an authority that is pinned here certified it; `None`: nobody who is trusted vouches for one.
     pub(super) fn certified(&self) -> Result<Option<VerifierKey>, Failure> {
         let bytes = match self {
-            Self::Dir(dir) => given::read(&dir.path().join(CERTIFICATE), MAX_CERTIFICATE).ok(),
+            Self::Dir(dir) => given::read(&dir.file(CERTIFICATE), MAX_CERTIFICATE).ok(),
             Self::Url(remote) => remote
                 .certificate()
                 .map_err(|e| Failure::error(e.to_string()))?,
@@ -90,7 +93,7 @@ impl At {
     /// The keys that the log names, its own first. Nobody vouches for them; lines that are none are passed over.
     pub(super) fn keys(&self) -> Result<Vec<VerifierKey>, Failure> {
         let bytes = match self {
-            Self::Dir(dir) => match given::read(&dir.path().join("keys"), MAX_KEYS) {
+            Self::Dir(dir) => match given::read(&dir.file(KEYS), MAX_KEYS) {
                 Ok(bytes) => Some(bytes),
                 Err(GivenError::Io(e)) if e.kind() == std::io::ErrorKind::NotFound => None,
                 Err(e) => return Err(Failure::error(format!("{}: keys: {e}", self.name()))),

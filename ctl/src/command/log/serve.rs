@@ -20,10 +20,10 @@ struct Document {
 /// Serves it.
 pub(super) fn serve(args: &LogServeArgs, global: &Global, out: &mut Out) -> Result<Code, Failure> {
     let dir = At::dir(args.log.as_deref(), global)?;
-    let served = serve_log(&dir, args.listen, Ends::OnSignal)
+    let served = serve_log(dir.clone(), args.listen, Ends::OnSignal)
         .map_err(|e| Failure::error(format!("log serve: {e}")))?;
     let document = Document {
-        log: dir.display().to_string(),
+        log: dir.path().display().to_string(),
         url: format!("http://{}", served.addr()),
     };
     let line = if global.json {

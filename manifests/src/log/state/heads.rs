@@ -1,6 +1,6 @@
 //! Under which of its heads a log proves a leaf: the newest is often not the one that says most. Judges none of them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::digest::Sha256;
 use crate::given;
@@ -13,9 +13,15 @@ pub const COSIGNED: &str = "cosigned";
 /// The last head of each life of the daemon that had evidence, in a log's directory.
 const HEADS: &str = "heads";
 
-/// Where the last head lies that the key of this evidence signed.
-pub fn head_file(dir: &Path, evidence: &Sha256) -> PathBuf {
-    dir.join(HEADS).join(evidence.hex())
+/// Where in a log's directory the last head lies that the key of this evidence signed.
+pub fn head_file(evidence: &Sha256) -> String {
+    format!("{HEADS}/{}", evidence.hex())
+}
+
+/// Whether this is such a file.
+pub(super) fn is_head(path: &str) -> bool {
+    let name = path.strip_prefix(HEADS).and_then(|p| p.strip_prefix('/'));
+    name.is_some_and(|hex| Sha256::from_hex(hex).is_ok())
 }
 
 /// The name of a key that evidence binds.
@@ -25,14 +31,12 @@ pub fn bound_name(origin: &str, evidence: &Sha256) -> String {
 
 /// Heads beside the newest.
 pub(super) struct Heads {
-    dir: PathBuf,
+    dir: Directory,
 }
 
 impl Heads {
-    pub(super) fn below(dir: &Path) -> Self {
-        Self {
-            dir: dir.to_owned(),
-        }
+    pub(super) fn below(dir: &Directory) -> Self {
+        Self { dir: dir.clone() }
     }
 
     /// The head for a leaf: signed by the key that this evidence binds, if one is, so that no later life has to be believed; of those the one with
@@ -45,9 +49,9 @@ impl Heads {
     ) -> Checkpoint {
         let newest = log.checkpoint();
         let bound = evidence.map(|e| bound_name(&newest.head.origin, e));
-        let own = evidence.map(|e| head_file(&self.dir, e));
-        let others = own.into_iter().chain([self.dir.join(COSIGNED)]);
-        let others = others.filter_map(|path| self.read(log, &path));
+        let own = evidence.map(head_file);
+        let others = own.into_iter().chain([COSIGNED.to_owned()]);
+        let others = others.filter_map(|name| self.read(log, &self.dir.file(&name)));
         let is_bound = |c: &Checkpoint| {
             let lines = &c.note.signatures;
             bound.is_some() && lines.iter().any(|l| Some(&l.name) == bound.as_ref())

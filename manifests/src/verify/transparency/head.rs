@@ -182,9 +182,12 @@ impl Case<'_> {
             }
             Ok(Judged::Rollback(both)) => {
                 let was = both.remembered.head.head.size;
-                head.uncompared = Some(format!(
+                let text = format!(
                     "this verifier knows a later head of the log, of {was} leaves, and a bundle cannot show that the one grew from the other"
-                ));
+                );
+                let remedy = "verify with the log itself, or with a newer bundle";
+                head.flaws.push(Flaw::weak(false, text.clone(), remedy));
+                head.uncompared = Some(text);
             }
             Err(MemoryError::NoProof { old, new, why, .. }) if live => {
                 let text = format!(
@@ -193,9 +196,12 @@ impl Case<'_> {
                 head.flaws.push(Flaw::bad(text));
             }
             Err(MemoryError::NoProof { old, .. }) => {
-                head.uncompared = Some(format!(
+                let text = format!(
                     "this verifier knows an earlier head of the log, of {old} leaves, and a bundle cannot show that the one grew from the other"
-                ));
+                );
+                let remedy = "verify with the log itself, or with a newer bundle";
+                head.flaws.push(Flaw::weak(false, text.clone(), remedy));
+                head.uncompared = Some(text);
             }
             Err(e @ MemoryError::Unsigned { .. }) => {
                 let text =
