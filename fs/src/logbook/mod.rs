@@ -128,8 +128,7 @@ impl Logbook {
         // Before anything is signed: what an earlier life left unfinished is, when the log is opened.
         let circulation = Circulation::new(ground.dir, &public, settings)?;
         circulation.compare(ground, &origin, published)?;
-        std::fs::create_dir_all(ground.dir)
-            .and_then(|()| signers::publish(ground.dir, &public, key.certificate_pem()))
+        signers::publish(ground.dir, &public, key.certificate_pem())
             .map_err(|e| format!("{}: {e}", ground.named.display()))?;
         // As the life before published it: what is finished now is signed without that life's key.
         signers::archive(ground.dir);
