@@ -122,7 +122,8 @@ fn logs() -> Vec<Vec<u8>> {
     };
     let key = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
     let line = "\u{2014} example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=\n";
-    let checkpoint = format!("example.com/foo\n1\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n{line}");
+    let checkpoint =
+        format!("example.com/foo\n1\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n{line}");
     let proof = format!("c2sp.org/tlog-proof@v1\nextra YQ==\nindex 0\n\n{checkpoint}");
     let policy = format!("log {key} http://log\nwitness w {key}\ngroup g any w\nquorum g\n");
     let texts = [

@@ -2,7 +2,7 @@
 #![no_main]
 
 use atlas_manifests::digest::Sha256;
-use atlas_manifests::log::anchor::PublicAnchor;
+use atlas_manifests::log::anchor::{Answer, PublicAnchor};
 use atlas_manifests::log::checkpoint::Checkpoint;
 use atlas_manifests::log::leaf::Leaf;
 use atlas_manifests::log::note::{Note, Signature, VerifierKey};
@@ -16,7 +16,7 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let text = std::str::from_utf8(bytes);
-    match (which % 9, text) {
+    match (which % 10, text) {
         (0, _) => {
             if let Ok(note) = Note::parse(bytes) {
                 assert_eq!(note.encode(), bytes, "one note, two spellings");
@@ -27,7 +27,13 @@ fuzz_target!(|input: &[u8]| {
                 assert_eq!(read.encode(), bytes);
                 let made = Checkpoint::of(read.head.clone());
                 // Extension lines, and origins that we would not give, are read and not written.
-                assert!(made.is_err() || read.note.text.starts_with(made.as_ref().map_or("", |m| &m.note.text)));
+                assert!(
+                    made.is_err()
+                        || read
+                            .note
+                            .text
+                            .starts_with(made.as_ref().map_or("", |m| &m.note.text))
+                );
             }
         }
         (2, _) => {
@@ -68,8 +74,15 @@ fuzz_target!(|input: &[u8]| {
         }
         (8, _) => {
             if let Ok(anchor) = PublicAnchor::decode(bytes) {
-                assert_eq!(anchor.encode().ok().as_deref(), Some(bytes), "one anchor, two spellings");
+                assert_eq!(
+                    anchor.encode().ok().as_deref(),
+                    Some(bytes),
+                    "one anchor, two spellings"
+                );
             }
+        }
+        (9, _) => {
+            let _ = Answer::parse(bytes);
         }
         _ => {}
     }
