@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Settings {
     /// Its name, when it is not the usual one. Only when the log begins: a log keeps its name.
     pub origin: Option<String>,
-    /// Where its newest checkpoint stands; `None`: in a file of the log.
+    /// Where its newest checkpoint stands; `None`: in a file beside the authority's key.
     pub register: Option<String>,
     /// A policy (C2SP tlog-policy) that names witnesses with their URLs.
     pub witnesses: Option<PathBuf>,

@@ -141,7 +141,7 @@ impl Logbook {
         if inner.not_before.is_some_and(|(at, _)| Instant::now() < at) {
             return;
         }
-        if !inner.waiting.is_empty() || inner.flying.is_some() || !lock(&self.queue).is_empty() {
+        if self.waits(inner) {
             let _ = self.settle(inner, None);
         }
         // With hardware anchors come with their quotes.
@@ -151,15 +151,19 @@ impl Logbook {
         }
     }
 
+    /// Whether anything that is stored has no place in the log yet.
+    fn waits(&self, inner: &Inner) -> bool {
+        !inner.waiting.is_empty() || inner.flying.is_some() || !lock(&self.queue).is_empty()
+    }
+
     /// How long there is nothing to do.
     fn patience(&self, inner: &Inner, newest: &Checkpoint) -> Duration {
         let now = Instant::now();
         let mut sleep = self.circulation.patience(newest, now).unwrap_or(IDLE);
-        let owes = !inner.waiting.is_empty() || inner.flying.is_some() || inner.owes_anchor;
-        if let Some((at, _)) = inner.not_before {
-            sleep = sleep.min(at.saturating_duration_since(now));
-        } else if owes || !lock(&self.queue).is_empty() {
-            sleep = Duration::ZERO;
+        // A failure with nothing left to try again, or a log that is refused, is nothing to wake up for.
+        if (self.waits(inner) || inner.owes_anchor) && self.refusal().is_none() {
+            let pause = inner.not_before.map(|(at, _)| at);
+            sleep = sleep.min(pause.map_or(Duration::ZERO, |at| at.saturating_duration_since(now)));
         }
         if let (None, Some(at)) = (inner.evidence, inner.pace.next()) {
             sleep = sleep.min(at.saturating_duration_since(now));

@@ -207,7 +207,7 @@ pub struct Log {
     #[arg(long, value_name = "NAME")]
     pub log_origin: Option<String>,
     /// Keep the log's newest checkpoint in a register that compares before it swaps: postgres://..., etcd://HOST:PORT/KEY or
-    /// s3://BUCKET/KEY?endpoint=URL, with credentials from the environment [default: a file of the log]
+    /// s3://BUCKET/KEY?endpoint=URL, with credentials from the environment [default: a file beside the authority's key]
     #[arg(long, value_name = "ADDRESS")]
     pub log_register: Option<String>,
     /// Show checkpoints to the witnesses of this policy (C2SP tlog-policy, with their URLs), and stop when one knows more than we do
